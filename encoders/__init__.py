@@ -1,0 +1,1 @@
+"""Text (later page images) to token embeddings."""

@@ -1,0 +1,1 @@
+"""Test collections, metrics and benchmarks."""

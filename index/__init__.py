@@ -1,0 +1,1 @@
+"""Token embeddings to bytes, and bytes back to scores."""

@@ -1,0 +1,1 @@
+"""The outer ring: command line and HTTP."""
