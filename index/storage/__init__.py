@@ -1,0 +1,1 @@
+"""The on-disk index: a SQLite catalog and immutable, checksummed segments."""
