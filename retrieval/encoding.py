@@ -1,0 +1,78 @@
+"""An index's encoder: loaded when first needed, and never another than the one that built the index."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Self
+
+from ..encoders.base import Encoder, load_encoder
+from ..encoders.embeddings import TokenEmbeddings
+from ..encoders.errors import EncoderMismatchError, InvalidEmbeddingsError, InvalidInputError
+from .config import MAX_QUERY_VECTORS
+
+
+class LazyEncoder:
+    """stored: what the catalog keeps (`name`, `digest`, `label`), or None for an index of the caller's own vectors."""
+
+    def __init__(self, stored: dict[str, Any] | None, *, threads: int | None = None, offline: bool = False) -> None:
+        self.stored = stored
+        self._loaded: Encoder | None = None
+        self._threads = threads
+        self._offline = offline
+        self._lock = threading.Lock()
+
+    @classmethod
+    def of(cls, encoder: Encoder) -> Self:
+        """The form of an encoder that is at hand."""
+        fingerprint = encoder.fingerprint
+        lazy = cls({"name": encoder.name, "digest": fingerprint.digest, "label": str(fingerprint)})
+        lazy.use(encoder)
+        return lazy
+
+    @property
+    def present(self) -> bool:
+        """Whether the index has an encoder, loaded or not."""
+        return self.stored is not None
+
+    def use(self, encoder: Encoder) -> None:
+        """Take the caller's encoder. Raises `EncoderMismatchError` when the index was built by another."""
+        if self.stored is None:
+            raise EncoderMismatchError(
+                f"the index holds vectors brought by the caller, not those of {encoder.fingerprint}: "
+                "open it without an encoder"
+            )
+        if encoder.fingerprint.digest != self.stored["digest"]:
+            raise EncoderMismatchError(
+                f"the index was built by {self.stored['label']}, but the encoder at hand is {encoder.fingerprint}: "
+                "their vectors cannot be compared; use that encoder or index again"
+            )
+        self._loaded = encoder
+
+    def get(self) -> Encoder | None:
+        """The encoder, or None for an index without one."""
+        if self.stored is None:
+            return None
+        with self._lock:
+            if self._loaded is None:
+                self.use(load_encoder(self.stored["name"], threads=self._threads, offline=self._offline))
+            return self._loaded
+
+    def require(self, purpose: str) -> Encoder:
+        """The encoder. Raises `InvalidInputError` when the index has none."""
+        encoder = self.get()
+        if encoder is None:
+            raise InvalidInputError(f"this index has no encoder, so it cannot {purpose}: pass embeddings=")
+        return encoder
+
+
+def check_item(embeddings: TokenEmbeddings, dim: int, count: int | None) -> None:
+    """Check query embeddings. Raises `InvalidEmbeddingsError` on a wrong dimension, number of items or of vectors."""
+    if embeddings.dim != dim:
+        raise InvalidEmbeddingsError(f"the query has {embeddings.dim} dimensions, the index {dim}")
+    if count is not None and len(embeddings) != count:
+        raise InvalidEmbeddingsError(f"expected the embeddings of {count} queries, got {len(embeddings)}")
+    lengths = embeddings.lengths
+    if len(lengths) and (lengths.min() < 1 or lengths.max() > MAX_QUERY_VECTORS):
+        raise InvalidEmbeddingsError(
+            f"a query has 1 to {MAX_QUERY_VECTORS} vectors, got {lengths.min()} to {lengths.max()}"
+        )

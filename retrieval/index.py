@@ -1,0 +1,323 @@
+"""`Index`: the face of the library. A folder of compressed token embeddings with its documents, safe to kill."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, overload
+
+from ..encoders.base import Encoder, Progress, load_encoder
+from ..encoders.embeddings import TokenEmbeddings
+from ..encoders.errors import IndexExistsError, InvalidInputError
+from ..index.storage import catalog as catalogs
+from ..index.storage.files import storage_error
+from ..index.storage.format import CATALOG, LOCK, PARAMS, SEGMENTS
+from ..index.storage.lock import writer_lock
+from ..index.tokens.base import codec
+from . import changes
+from . import query as queries
+from . import stats as statistics
+from .calibrate import Calibration
+from .config import IndexConfig
+from .documents import check_query, not_found
+from .encoding import LazyEncoder, check_item
+from .explain import explain
+from .filters import compile_filter
+from .session import Session
+from .types import Document, Explanation, Hit, Mode, Source, SyncReport
+
+_OURS = {CATALOG, f"{CATALOG}-wal", f"{CATALOG}-shm", f"{CATALOG}-journal", LOCK, f"{LOCK}.json", SEGMENTS, PARAMS}
+
+
+class Index:
+    """A late-interaction index in a folder.
+
+    Reading methods may be called from several threads and see one generation until `refresh` (or an own write).
+    Writing methods are durable when they return, and take the index's single-writer lock while they run. Made by
+    `Index.create` or `Index.open`; a context manager.
+    """
+
+    def __init__(self, path: Path, encoder: LazyEncoder) -> None:
+        self._session = Session(path, encoder)
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        *,
+        encoder: str | Path | Encoder = "default",
+        dim: int | None = None,
+        config: IndexConfig | None = None,
+        threads: int | None = None,
+        offline: bool = False,
+    ) -> Self:
+        """Create an empty index in a new or empty folder.
+
+        encoder: a name for `load_encoder`, or an encoder. dim: instead of an encoder, the dimensions of vectors that
+        the caller brings as `TokenEmbeddings`. Raises `IndexExistsError` when the folder holds anything else.
+        """
+        path = Path(path)
+        config = config or IndexConfig()
+        codec(config.codec)
+        lazy = LazyEncoder(None)
+        if dim is None:
+            if isinstance(encoder, str | Path):
+                encoder = load_encoder(encoder, threads=threads, offline=offline)
+            lazy, dim = LazyEncoder.of(encoder), encoder.dim
+        elif isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= 65_536:
+            raise InvalidInputError(f"dim is a whole number from 1 to 65536, got {dim!r}")
+        _make_folder(path)
+        with writer_lock(path):
+            if catalogs.exists(path):
+                raise IndexExistsError(f"{path} already holds an index: open it, or choose another path")
+            catalogs.create(path, {"config": config.to_dict(), "dim": dim, "encoder": lazy.stored})
+        return cls(path, lazy)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        encoder: Encoder | None = None,
+        threads: int | None = None,
+        offline: bool = False,
+    ) -> Self:
+        """Open an index. Its encoder is loaded, and compared with the stored fingerprint, when first needed.
+
+        Raises `IndexNotFoundError`, `FormatVersionError`, `IndexCorruptedError`, or `EncoderMismatchError` when
+        `encoder` is not the one that built the index.
+        """
+        index = cls(Path(path), LazyEncoder(None))
+        stored = index._session.catalog.meta("encoder")
+        index._session.encoder = LazyEncoder(stored, threads=threads, offline=offline)
+        if encoder is not None:
+            index._session.encoder.use(encoder)
+        return index
+
+    @property
+    def path(self) -> Path:
+        """The folder of the index."""
+        return self._session.path
+
+    @property
+    def encoder(self) -> Encoder | None:
+        """The encoder, loaded on first use; None for an index of the caller's own vectors."""
+        return self._session.encoder.get()
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of the token vectors."""
+        return self._session.snapshot.dim
+
+    @property
+    def config(self) -> IndexConfig:
+        """The parameters the index was created with."""
+        return self._session.snapshot.config
+
+    @property
+    def generation(self) -> int:
+        """Number of the commit that reads see."""
+        return self._session.catalog.generation
+
+    def __len__(self) -> int:
+        return self._session.snapshot.documents
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and bool(self._session.catalog.records_by_id([name]))
+
+    def get(self, name: str) -> Document:
+        """A stored document. Raises `DocumentNotFoundError`."""
+        return queries.document_of(queries.find_record(self._session.snapshot, name))
+
+    def ids(self, *, filter: Mapping[str, Any] | None = None) -> list[str]:  # noqa: A002 - the field's word
+        """Ids of the live documents (that match a filter), in the order they were added."""
+        if filter is None:
+            return self._session.catalog.ids_where("1", ())
+        compiled = compile_filter(filter)
+        return self._session.catalog.ids_where(compiled.where, compiled.parameters)
+
+    def sources(self) -> dict[str, str]:
+        """Completely indexed sources: name to content hash."""
+        return self._session.catalog.sources()
+
+    def add(
+        self,
+        documents: Iterable[Document | Mapping[str, Any]],
+        *,
+        embeddings: TokenEmbeddings | None = None,
+        progress: Progress | None = None,
+    ) -> int:
+        """Add documents with new ids; returns how many.
+
+        embeddings: their token embeddings, item by item, instead of encoding the texts. A list is checked whole
+        before anything is written; documents are committed in batches of `config.batch_documents`. Raises
+        `DuplicateDocumentError` when an id is taken, `InvalidInputError`, `InvalidEmbeddingsError`.
+        """
+        with self._session.writing():
+            return changes.add(self._session, documents, embeddings, progress)
+
+    def upsert(
+        self,
+        documents: Iterable[Document | Mapping[str, Any]],
+        *,
+        embeddings: TokenEmbeddings | None = None,
+        progress: Progress | None = None,
+    ) -> SyncReport:
+        """Add or replace documents. Without `embeddings`, documents that did not change are not encoded again."""
+        with self._session.writing():
+            return changes.upsert(self._session, documents, embeddings, progress)
+
+    def sync(self, sources: Iterable[Source], *, progress: Progress | None = None) -> SyncReport:
+        """Bring the documents of sources up to date: new and changed ones are encoded, vanished ones deleted.
+
+        Commits as it goes: an interrupted run loses nothing that was committed, and the next one continues.
+        """
+        with self._session.writing():
+            return changes.synchronizer(self._session, progress, None).run(sources)
+
+    def remove_sources(self, names: Iterable[str]) -> int:
+        """Delete the documents of sources and forget them; returns the number of documents deleted."""
+        with self._session.writing():
+            return changes.remove_sources(self._session, list(names))
+
+    def delete(self, ids: str | Iterable[str] | None = None, *, filter: Mapping[str, Any] | None = None) -> int:  # noqa: A002
+        """Delete documents by id or by filter; returns how many.
+
+        Raises `DocumentNotFoundError` naming ids that are not there; then nothing is deleted.
+        """
+        if (ids is None) == (filter is None):
+            raise InvalidInputError("delete takes either ids or a filter")
+        with self._session.writing():
+            if ids is None:
+                ids = self.ids(filter=filter)
+            return changes.delete(self._session, [ids] if isinstance(ids, str) else ids)
+
+    def optimize(self, progress: Progress | None = None) -> statistics.IndexStats:
+        """Merge all segments, drop deleted documents from disk, compact the catalog; scores do not change."""
+        with self._session.writing():
+            changes.optimize(self._session, progress)
+            return self.stats()
+
+    def calibrate(self, progress: Progress | None = None) -> Calibration | None:
+        """Measure candidate recall against exact MaxSim and keep the chosen number of candidates in the index."""
+        with self._session.writing():
+            return changes.calibrate(self._session, progress)
+
+    @overload
+    def search(
+        self,
+        query: str,
+        k: int = ...,
+        *,
+        embeddings: TokenEmbeddings | None = ...,
+        mode: Mode = ...,
+        filter: Mapping[str, Any] | None = ...,
+    ) -> list[Hit]: ...
+
+    @overload
+    def search(
+        self,
+        query: list[str] | tuple[str, ...] | None = ...,
+        k: int = ...,
+        *,
+        embeddings: TokenEmbeddings | None = ...,
+        mode: Mode = ...,
+        filter: Mapping[str, Any] | None = ...,
+    ) -> list[list[Hit]]: ...
+
+    def search(
+        self,
+        query: str | list[str] | tuple[str, ...] | None = None,
+        k: int = 10,
+        *,
+        embeddings: TokenEmbeddings | None = None,
+        mode: Mode = "auto",
+        filter: Mapping[str, Any] | None = None,  # noqa: A002 - the field's word
+    ) -> list[Hit] | list[list[Hit]]:
+        """The `k` best documents for one query (a list of hits) or for several (a list of lists).
+
+        query: a text or a list of texts. embeddings: query token embeddings, instead of or beside the texts. mode:
+        `exact` (MaxSim over everything), `fde` (MUVERA candidates, MaxSim rerank), `lexical` (BM25), `hybrid` (fusion
+        of vectors and BM25), `auto` (hybrid where there is text, else vectors). filter: see `retrieval.filters`;
+        applied before scoring. Raises `InvalidInputError`, `InvalidEmbeddingsError`, `InvalidFilterError`.
+        """
+        results = self.search_timed(query, k, embeddings=embeddings, mode=mode, filter=filter).hits
+        return results[0] if isinstance(query, str) else results
+
+    def search_timed(
+        self,
+        query: str | Sequence[str] | None = None,
+        k: int = 10,
+        *,
+        embeddings: TokenEmbeddings | None = None,
+        mode: Mode = "auto",
+        filter: Mapping[str, Any] | None = None,  # noqa: A002
+    ) -> queries.SearchResult:
+        """`search` for several queries, with the milliseconds each stage took."""
+        return queries.search(
+            self._session.snapshot,
+            self._session.encoder,
+            texts=[query] if isinstance(query, str) else query,
+            embeddings=embeddings,
+            k=k,
+            mode=mode,
+            condition=filter,
+        )
+
+    def explain(self, query: str | None, name: str, *, embeddings: TokenEmbeddings | None = None) -> Explanation:
+        """Which token of document `name` each query token matched; the scores add up to the MaxSim score.
+
+        embeddings: the query's token vectors (one item), for an index of the caller's own vectors.
+        """
+        session, snapshot = self._session, self._session.snapshot
+        record = queries.find_record(snapshot, name)
+        text = check_query(query) if query is not None or embeddings is None else ""
+        if embeddings is None:
+            embeddings = session.encoder.require("explain a text query").encode_queries([text])
+        check_item(embeddings, snapshot.dim, 1)
+        if snapshot.fitted is None:
+            raise not_found([name])
+        return explain(
+            snapshot,
+            snapshot.fitted,
+            query=text,
+            embeddings=embeddings,
+            row=record.row,
+            document=queries.document_of(record),
+            encoder=session.encoder.get(),
+        )
+
+    def stats(self) -> statistics.IndexStats:
+        """Documents, tokens, bytes by part, generation, fingerprint, codec and measured recall."""
+        return statistics.stats(self.path, self._session.snapshot)
+
+    def verify(self, progress: Progress | None = None) -> statistics.VerifyReport:
+        """Check every stored byte of the newest generation. Raises `IndexCorruptedError` naming the file."""
+        return statistics.verify(self.path, progress)
+
+    def refresh(self) -> bool:
+        """See what other processes have committed; returns whether there was anything new."""
+        return self._session.refresh()
+
+    def close(self) -> None:
+        """Release the files; the index must not be used afterwards."""
+        self._session.catalog.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in _OURS)
+    except OSError as error:
+        raise storage_error("create", path, error) from error
+    if foreign:
+        raise IndexExistsError(f"{path} holds other files ({foreign[0]}): choose an empty or a new folder")

@@ -1,0 +1,105 @@
+"""From a caller's question to hits: checks, choice of mode, encoding, the pipeline, and the texts of the winners."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from ..encoders.embeddings import TokenEmbeddings
+from ..encoders.errors import IndexCorruptedError, InvalidInputError
+from ..index.storage.catalog import Record
+from ..index.storage.format import CATALOG, ROWS
+from .config import MAX_K
+from .documents import check_query, not_found
+from .encoding import LazyEncoder, check_item
+from .filters import compile_filter
+from .search import Ranking, Request, Timing, run, scans_exactly
+from .snapshot import Snapshot
+from .types import Document, Hit, Mode
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """Hits of each query, and milliseconds by stage (`encode`, `candidates`, `rerank`, `lexical`, `fetch`)."""
+
+    hits: list[list[Hit]]
+    timing: Mapping[str, float]
+
+
+def search(
+    snapshot: Snapshot,
+    encoder: LazyEncoder,
+    *,
+    texts: Sequence[str] | None,
+    embeddings: TokenEmbeddings | None,
+    k: int,
+    mode: Mode,
+    condition: Mapping[str, Any] | None,
+) -> SearchResult:
+    """Run a batch of queries on one snapshot; see `Index.search` for the arguments."""
+    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= MAX_K:
+        raise InvalidInputError(f"k is a whole number from 1 to {MAX_K}, got {k!r:.40}")
+    if mode not in get_args(Mode):
+        raise InvalidInputError(f"no search mode {mode!r:.40}; there are {', '.join(get_args(Mode))}")
+    if texts is None and embeddings is None:
+        raise InvalidInputError("nothing to search for: give a query text or embeddings")
+    texts = None if texts is None else [check_query(text) for text in texts]
+    if embeddings is not None:
+        check_item(embeddings, snapshot.dim, None if texts is None else len(texts))
+    chosen = _choose(snapshot, encoder, mode, texts is not None, embeddings is not None)
+    compiled = None if condition is None else compile_filter(condition)
+    timing = Timing()
+    if embeddings is None and chosen != "lexical":
+        with timing.stage("encode"):
+            embeddings = encoder.require("search for a text this way").encode_queries(texts or [])
+    candidates = (snapshot.catalog.meta("calibration") or {}).get("candidates", snapshot.config.candidates)
+    request = Request(chosen, k, candidates, texts, embeddings, compiled)
+    rankings = run(snapshot, request, timing)
+    with timing.stage("fetch"):
+        return SearchResult(_hits(snapshot, rankings), timing.stages)
+
+
+def _choose(snapshot: Snapshot, encoder: LazyEncoder, mode: Mode, has_text: bool, has_vectors: bool) -> Mode:
+    if mode in ("lexical", "hybrid") and not has_text:
+        raise InvalidInputError(f"mode {mode} needs the query's text")
+    if mode != "auto":
+        return mode
+    if has_text:
+        return "hybrid" if has_vectors or encoder.present else "lexical"
+    return "exact" if scans_exactly(snapshot) else "fde"
+
+
+def _hits(snapshot: Snapshot, rankings: Sequence[Ranking]) -> list[list[Hit]]:
+    records = snapshot.catalog.records({row for ranking in rankings for row, _ in ranking})
+    return [[_hit(records.get(row), score) for row, score in ranking] for ranking in rankings]
+
+
+def _hit(record: Record | None, score: float) -> Hit:
+    if record is None:
+        raise IndexCorruptedError(f"{CATALOG} lacks a document that {ROWS} of a segment lists: run `latefold verify`")
+    return Hit(record.id, score, record.text, record.title, _metadata(record))
+
+
+def document_of(record: Record) -> Document:
+    """A stored document in the caller's form."""
+    return Document(record.id, record.text, record.title, _metadata(record))
+
+
+def _metadata(record: Record) -> dict[str, Any]:
+    try:
+        value: dict[str, Any] = json.loads(record.metadata)
+    except (ValueError, TypeError):
+        raise IndexCorruptedError(
+            f"the metadata of document {record.id!r:.80} in {CATALOG} is damaged: run `latefold verify`"
+        ) from None
+    return value
+
+
+def find_record(snapshot: Snapshot, name: str) -> Record:
+    """The record of a live document. Raises `DocumentNotFoundError`."""
+    found = snapshot.catalog.records_by_id([name])
+    if name not in found:
+        raise not_found([name])
+    return found[name]

@@ -1,0 +1,164 @@
+"""Changes to an index: each function is one durable commit, made by the holder of the writer lock."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from sqlite3 import Connection
+from typing import Any
+
+import numpy as np
+import xxhash
+from safetensors.numpy import save as save_safetensors
+
+from ..encoders.embeddings import TokenEmbeddings
+from ..index.encodings.fde import FDE
+from ..index.lvq import LVQ
+from ..index.storage import commit
+from ..index.storage.catalog import Record, row_checksum, transaction
+from ..index.storage.files import write_bytes, write_folder
+from ..index.storage.format import PARAMS, PARAMS_FILE
+from ..index.storage.segments import Segment, merge_segments, remove_segment, write_segment
+from ..index.tokens.base import codec
+from .snapshot import Fitted, Snapshot
+from .types import Document
+
+MERGE_WIDTH = 8
+"""Fewest neighbouring segments that are merged into one."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """Everything one commit does.
+
+    documents and embeddings belong together, item by item. delete: ids to remove (a replaced document is among them).
+    finished: sources that are complete with this commit (name to content hash). dropped: sources to forget.
+    """
+
+    documents: Sequence[Document] = ()
+    embeddings: TokenEmbeddings | None = None
+    sources: Sequence[str | None] = ()
+    delete: Sequence[str] = ()
+    reassign: Sequence[tuple[str, str]] = ()
+    finished: Sequence[tuple[str, str]] = ()
+    dropped: Sequence[str] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def apply(folder: Path, snapshot: Snapshot, change: Change) -> None:
+    """Make a change durable; when this returns it survives a crash.
+
+    Files written for a change that then fails are left to `Session.writing`: an interrupt can strike when the commit
+    has just succeeded, so nothing here may take it for granted that it did not.
+    """
+    settings = dict(change.settings)
+    segment = None
+    first_row = int(snapshot.catalog.meta("next_row"))
+    if change.documents:
+        if change.embeddings is None or len(change.embeddings) != len(change.documents):
+            raise ValueError("a change with documents needs the embeddings of each")
+        fitted = snapshot.fitted
+        if fitted is None:
+            fitted = fit(snapshot, change.embeddings)
+            settings["params"] = store_params(folder, fitted)
+        segment = write_segment(folder, _build_segment(fitted, change.embeddings, first_row))
+        settings["next_row"] = first_row + len(change.documents)
+    old = snapshot.catalog.records_by_id(change.delete)
+    with transaction(folder) as connection:
+        commit.bump(connection, settings)
+        commit.delete_rows(connection, [record.row for record in old.values()])
+        commit.insert_documents(connection, _records(change, first_row))
+        if segment is not None:
+            commit.append_segment(connection, segment)
+        _apply_sources(connection, change)
+
+
+def _apply_sources(connection: Connection, change: Change) -> None:
+    for document, source in change.reassign:
+        commit.assign_source(connection, source, [document])
+    for name, content_hash in change.finished:
+        commit.set_source(connection, name, content_hash)
+    commit.drop_sources(connection, change.dropped)
+
+
+def _records(change: Change, first_row: int) -> Iterable[Record]:
+    sources = change.sources or [None] * len(change.documents)
+    for row, (document, source) in enumerate(zip(change.documents, sources, strict=True), start=first_row):
+        metadata = metadata_json(document)
+        yield Record(row, document.id, document.title, document.text, metadata, source, content_hash(document))
+
+
+def metadata_json(document: Document) -> str:
+    """Metadata as the catalog stores it. Raises `ValueError` or `TypeError` when it is not JSON."""
+    return json.dumps(dict(document.metadata), ensure_ascii=False, allow_nan=False, sort_keys=True)
+
+
+def content_hash(document: Document) -> str:
+    """xxh3-128 (hex) of all that is indexed of a document: equal hashes mean there is nothing to do."""
+    return record_hash(document.id, document.title, document.text, metadata_json(document))
+
+
+def record_hash(name: str, title: str, text: str, metadata: str) -> str:
+    """`content_hash` of the stored form."""
+    return row_checksum(name, title, text, metadata)
+
+
+def fit(snapshot: Snapshot, embeddings: TokenEmbeddings) -> Fitted:
+    """Fit the parameters of a new index on its first batch; they stay frozen from then on."""
+    fde = FDE(snapshot.config.fde, snapshot.dim)
+    return Fitted(codec(snapshot.config.codec).fit(embeddings.vectors), fde, LVQ.fit(fde.encode_documents(embeddings)))
+
+
+def store_params(folder: Path, fitted: Fitted) -> dict[str, Any]:
+    """Write fitted arrays under their hash; returns what the catalog records of them."""
+    data = save_safetensors({key: np.ascontiguousarray(value) for key, value in fitted.to_arrays().items()})
+    checksum = xxhash.xxh3_128_hexdigest(data)
+    write_folder(folder / PARAMS / checksum, lambda home: write_bytes(home / PARAMS_FILE, data))
+    return {"checksum": checksum, "size": len(data)}
+
+
+def _build_segment(fitted: Fitted, embeddings: TokenEmbeddings, first_row: int) -> Segment:
+    return Segment(
+        rows=np.arange(first_row, first_row + len(embeddings), dtype=np.int64),
+        offsets=embeddings.offsets,
+        tokens=fitted.codec.encode(embeddings.vectors),
+        vectors=fitted.lvq.encode(fitted.fde.encode_documents(embeddings)),
+    )
+
+
+def merge(
+    folder: Path, snapshot: Snapshot, start: int, stop: int, progress: Callable[[int], None] | None = None
+) -> None:
+    """Merge segments `start:stop` (neighbours) into one, leaving out their deleted documents."""
+    infos = snapshot.catalog.segments()[start:stop]
+    segments = snapshot.segments[start:stop]
+    live = [
+        np.ones(len(segment), dtype=np.bool_) if mask is None else mask
+        for segment, mask in zip(segments, snapshot.live[start:stop], strict=True)
+    ]
+    survivors = any(mask.any() for mask in live)
+    merged = merge_segments(folder, segments, live, progress) if survivors else None
+    dead = np.concatenate([s.rows[~mask] for s, mask in zip(segments, live, strict=True)])
+    with transaction(folder) as connection:
+        commit.bump(connection)
+        commit.replace_segments(connection, [info.id for info in infos], merged)
+        commit.drop_tombstones(connection, dead)
+    for info in infos:
+        remove_segment(folder, info.id)
+
+
+def merge_due(snapshot: Snapshot) -> tuple[int, int] | None:
+    """The range of segments to merge: the shortest tail of `MERGE_WIDTH` or more that is worth its copying.
+
+    It is when the largest of them is at most `MERGE_WIDTH` times the others together. Equal batches so leave a number
+    of segments logarithmic in their count, mixed ones not many more, and a large segment is not copied for a few
+    documents behind it.
+    """
+    sizes = [len(segment) for segment in snapshot.segments]
+    for count in range(MERGE_WIDTH, len(sizes) + 1):
+        tail = sizes[-count:]
+        if MERGE_WIDTH * (sum(tail) - max(tail)) >= max(tail):
+            return len(sizes) - count, len(sizes)
+    return None
