@@ -1,0 +1,308 @@
+"""Bodies of requests and answers. Unknown fields are refused, and values are not converted from other types."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+
+from ...encoders.embeddings import TokenEmbeddings
+from ...retrieval.config import MAX_ID_CHARACTERS, MAX_QUERY_CHARACTERS
+from ...retrieval.types import Document, Mode
+from .vectors import ItemVectors, holds_many, pack
+
+MAX_K = 1_000
+MAX_BATCH = 256
+"""Queries of one search, documents of one write, ids of one deletion."""
+MAX_HITS = 25_600
+"""Queries times `k` of one search: 256 queries may ask for 100 results each, 25 for 1,000."""
+
+
+class Body(BaseModel):
+    """A request body."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Answer(BaseModel):
+    """The body of an answer."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+def _depth_of_texts(value: object) -> str:
+    return "many" if isinstance(value, list) else "one"
+
+
+def _depth_of_vectors(value: object) -> str:
+    return "many" if holds_many(value) else "one"
+
+
+Text = Annotated[str, Field(min_length=1, max_length=MAX_QUERY_CHARACTERS)]
+DocumentId = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARACTERS)]
+Filter = dict[str, Any]
+Score = Annotated[float | None, BeforeValidator(lambda score: score if math.isfinite(score) else None)]
+"""null for a document without token vectors, which has no score."""
+
+
+class SearchRequest(Body):
+    """One query or several of them, as texts or as token vectors."""
+
+    query: (
+        Annotated[
+            Annotated[Text, Tag("one")] | Annotated[list[Text], Field(min_length=1, max_length=MAX_BATCH), Tag("many")],
+            Discriminator(_depth_of_texts),
+        ]
+        | None
+    ) = Field(None, description="a text, or a list of texts")
+    vectors: (
+        Annotated[
+            Annotated[ItemVectors, Tag("one")]
+            | Annotated[list[ItemVectors], Field(min_length=1, max_length=MAX_BATCH), Tag("many")],
+            Discriminator(_depth_of_vectors),
+        ]
+        | None
+    ) = Field(None, description="token vectors of one query (at most 512), or a list of such")
+    k: int = Field(10, ge=1, le=MAX_K, description="results per query")
+    mode: Mode = "auto"
+    filter: Filter | None = Field(None, description='metadata filter, such as {"year": {"$gte": 2000}}')
+    snippets: bool = Field(False, description="show with each hit the passage that holds most words of the query")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.query is None) == (self.vectors is None):
+            raise ValueError("give either query or vectors")
+        if self.count * self.k > MAX_HITS:
+            raise ValueError(f"{self.count} queries with k = {self.k} ask for more than {MAX_HITS} results together")
+        return self
+
+    @property
+    def single(self) -> bool:
+        """Whether this is one query rather than a list (of maybe one)."""
+        if self.query is not None:
+            return isinstance(self.query, str)
+        return not holds_many(self.vectors)
+
+    @property
+    def count(self) -> int:
+        """Number of queries."""
+        many = self.query if self.vectors is None else self.vectors
+        return len(many) if isinstance(many, list) and not self.single else 1
+
+    @property
+    def texts(self) -> list[str] | None:
+        """Texts of the queries."""
+        return [self.query] if isinstance(self.query, str) else self.query
+
+    def embeddings(self) -> TokenEmbeddings | None:
+        """Vectors of the queries. Raises `InvalidEmbeddingsError` when they are not of one dimension."""
+        if self.vectors is None:
+            return None
+        vectors: Any = [self.vectors] if self.single else self.vectors
+        return pack(vectors)
+
+
+class ExplainRequest(Body):
+    """Which query, and which document."""
+
+    query: Text
+    id: DocumentId
+
+
+class DocumentBody(Body):
+    """A document to store."""
+
+    id: DocumentId
+    text: str
+    title: str = ""
+    metadata: dict[str, Any] = {}
+    vectors: ItemVectors | None = Field(
+        None, description="token vectors, for a collection without an encoder of its own"
+    )
+
+
+class DocumentsRequest(Body):
+    """Documents to add or replace, with vectors for all of them or for none."""
+
+    documents: list[DocumentBody] = Field(min_length=1, max_length=MAX_BATCH)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len({document.vectors is None for document in self.documents}) > 1:
+            raise ValueError("give vectors for all documents or for none")
+        return self
+
+    def parts(self) -> tuple[list[Document], TokenEmbeddings | None]:
+        """Documents and their vectors. Raises `InvalidEmbeddingsError` when those are not of one dimension."""
+        documents = [Document(item.id, item.text, item.title, item.metadata) for item in self.documents]
+        vectors = [item.vectors for item in self.documents if item.vectors is not None]
+        return documents, pack(vectors) if vectors else None
+
+
+class DeleteRequest(Body):
+    """Documents to delete: by id, or all that match a filter."""
+
+    ids: list[DocumentId] | None = Field(None, min_length=1, max_length=MAX_BATCH)
+    filter: Filter | None = Field(None, min_length=1, description="must not be empty: that would match everything")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.ids is None) == (self.filter is None):
+            raise ValueError("give either ids or filter")
+        return self
+
+
+class SpanBody(Answer):
+    """Characters `start` up to `end` (Unicode code points, not UTF-16 units)."""
+
+    start: int
+    end: int
+
+
+class SnippetBody(Answer):
+    """Part of a text with the words that match the query; before, after: whether the text goes on there."""
+
+    text: str
+    matches: list[SpanBody]
+    before: bool
+    after: bool
+
+
+class HitBody(Answer):
+    """One result."""
+
+    id: str
+    score: Score
+    title: str
+    text: str
+    metadata: dict[str, Any]
+    source: str | None
+    snippet: SnippetBody | None = None
+
+
+class SearchAnswer(Answer):
+    """Results of one query, best first; query is null where vectors were given."""
+
+    query: str | None
+    took_ms: float
+    hits: list[HitBody]
+
+
+class QueryResult(Answer):
+    """Results of one query of several."""
+
+    query: str | None
+    hits: list[HitBody]
+
+
+class BatchAnswer(Answer):
+    """Results of several queries, in their order."""
+
+    took_ms: float
+    results: list[QueryResult]
+
+
+class MatchBody(Answer):
+    """What one query token matched best; spans are null for tokens that stand for no characters."""
+
+    query_token: int
+    document_token: int
+    score: float
+    query_text: str
+    document_text: str
+    query_span: SpanBody | None
+    document_span: SpanBody | None
+    field: Literal["title", "text"] | None
+
+
+class ExplainAnswer(Answer):
+    """The parts of a score, which add up to it, and the query words found in the document."""
+
+    id: str
+    score: Score
+    matches: list[MatchBody]
+    lexical_terms: list[str]
+
+
+class DocumentAnswer(Answer):
+    """A stored document."""
+
+    id: str
+    title: str
+    text: str
+    metadata: dict[str, Any]
+
+
+class AddAnswer(Answer):
+    """Number of documents added."""
+
+    added: int
+
+
+class UpsertAnswer(Answer):
+    """Numbers of documents new, replaced, and left alone because nothing had changed."""
+
+    added: int
+    updated: int
+    unchanged: int
+
+
+class DeleteAnswer(Answer):
+    """Number of documents deleted."""
+
+    deleted: int
+
+
+class CollectionBody(Answer):
+    """A collection and how many documents it holds."""
+
+    name: str
+    documents: int
+
+
+class CollectionsAnswer(Answer):
+    """All collections of this server."""
+
+    collections: list[CollectionBody]
+
+
+class StatsAnswer(Answer):
+    """Sizes and settings of one collection."""
+
+    name: str
+    documents: int
+    deleted: int
+    tokens: int
+    dim: int
+    sources: int
+    segments: int
+    generation: int
+    format_version: int
+    encoder: str | None
+    fingerprint: str | None
+    codec: str
+    bytes_per_token: int
+    bytes_per_document: float
+    bytes: dict[str, int]
+    calibration: dict[str, Any] | None
+
+
+class StatusAnswer(Answer):
+    """That the server is there."""
+
+    status: Literal["ok", "ready"]
+
+
+class ErrorBody(Answer):
+    """A stable code, a sentence for people, and the id under which the server's log knows the request."""
+
+    code: str
+    message: str
+    request_id: str
+
+
+class ErrorAnswer(Answer):
+    """Every answer that is not a success."""
+
+    error: ErrorBody
