@@ -1,0 +1,75 @@
+"""Options and arguments that several commands share, and how their texts become values."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ...encoders.errors import InvalidFilterError, InvalidInputError
+from ...retrieval.types import Mode
+
+IndexPath = Annotated[Path, typer.Argument(metavar="PATH", help="Folder of the index.", show_default=False)]
+QueryText = Annotated[str, typer.Argument(metavar="QUERY", help="What to look for; - reads it from stdin.")]
+Sources = Annotated[
+    list[Path], typer.Argument(metavar="SOURCE...", help="Files and folders to read.", show_default=False)
+]
+SearchMode = Annotated[
+    Mode,
+    typer.Option(
+        "--mode",
+        help="exact: MaxSim over everything. fde: MaxSim over the best candidates. lexical: BM25. hybrid: words and "
+        "vectors fused. auto: hybrid where there are words.",
+    ),
+]
+FilterText = Annotated[
+    str | None,
+    typer.Option(
+        "--filter",
+        metavar="JSON",
+        help='Only documents whose metadata match, as in \'{"year": {"$gte": 2020}, "lang": "en"}\'.',
+    ),
+]
+EncoderName = Annotated[
+    str,
+    typer.Option(
+        "--encoder",
+        metavar="NAME",
+        help="default, minilm, minilm-128, or the path or hub name of a sentence-transformers multi-vector model.",
+    ),
+]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads to use; all cores unless given.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Never reach for the network.")]
+Include = Annotated[
+    list[str], typer.Option("--include", metavar="GLOB", help="Read only files that match; may be repeated.")
+]
+Exclude = Annotated[
+    list[str], typer.Option("--exclude", metavar="GLOB", help="Leave out files that match; may be repeated.")
+]
+
+
+def read_query(text: str) -> str:
+    """The query itself, or stdin without the white space around it where the argument is `-`."""
+    if text != "-":
+        return text
+    try:
+        return sys.stdin.read().strip()
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(f"the query on stdin is not {error.encoding} text: {error.reason}") from error
+
+
+def read_filter(text: str | None) -> Mapping[str, Any] | None:
+    """The JSON object of `--filter`; its grammar is checked by the index."""
+    if text is None:
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidFilterError(f"--filter is not JSON: {error}; got {text[:80]!r}") from error
+    if not isinstance(value, dict):
+        raise InvalidFilterError(f'--filter must be a JSON object such as {{"lang": "en"}}; got {text[:80]!r}')
+    return value

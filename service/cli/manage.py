@@ -1,0 +1,148 @@
+"""`stats`, `verify`, `optimize` and `delete`: looking after an index."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from ...encoders.errors import DocumentNotFoundError, InvalidInputError
+from .arguments import FilterText, IndexPath, read_filter
+from .console import Output, count, size
+
+SHOWN_IDS = 10
+"""Ids listed before a deletion; more are counted."""
+
+
+def stats(output: Output, path: IndexPath) -> None:
+    """Show what an index holds, what it weighs and how good its candidates were measured to be.
+
+    --json: {"path", "documents", "deleted", "tokens", "dim", "sources", "segments", "generation", "format_version",
+    "encoder", "fingerprint", "codec", "bytes_per_token", "bytes_per_document", "bytes": {part: bytes, "total"},
+    "calibration": {"generation", "documents", "queries", "curve": [[candidates, recall]], "candidates", "recall"}}.
+    """
+    from ...retrieval.index import Index
+
+    with Index.open(path) as index:
+        figures = index.stats().to_dict()
+    if output.as_json:
+        output.json(figures)
+        return
+    from .render import show_facts
+
+    show_facts(output, describe_stats(figures))
+
+
+def describe_stats(figures: Mapping[str, Any]) -> dict[str, str]:
+    """The figures of an index in words."""
+    parts = {part: count for part, count in figures["bytes"].items() if part != "total" and count}
+    deleted = f" (and {figures['deleted']:,} deleted, until optimize)" if figures["deleted"] else ""
+    return {
+        "index": str(figures["path"]),
+        "documents": f"{figures['documents']:,}{deleted}",
+        "token vectors": f"{figures['tokens']:,} of {figures['dim']} dimensions, {figures['codec']}",
+        "size": f"{size(figures['bytes']['total'])}, {size(figures['bytes_per_document'])} a document",
+        "of which": ", ".join(f"{part} {size(count)}" for part, count in parts.items()) or "nothing yet",
+        "sources": f"{figures['sources']:,}",
+        "generation": f"{figures['generation']}, {count(figures['segments'], 'segment')}, format "
+        f"{figures['format_version']}",
+        "encoder": f"{figures['encoder'] or 'none: vectors are brought'} ({figures['fingerprint']})",
+        "measured recall": _describe_calibration(figures["calibration"]),
+    }
+
+
+def _describe_calibration(measured: Mapping[str, Any] | None) -> str:
+    if measured is None:
+        return "not measured (too few documents, or interrupted; run optimize)"
+    return (
+        f"{measured['recall']:.3f} of the exact top 10 among {measured['candidates']} candidates "
+        f"({measured['queries']} queries on {measured['documents']:,} documents)"
+    )
+
+
+def verify(output: Output, path: IndexPath) -> None:
+    """Read every stored byte and compare it with its checksum; exit code 7 names the first damaged file.
+
+    --json: {"files", "bytes", "documents"}.
+    """
+    from ...retrieval.index import Index
+
+    with Index.open(path) as index, output.progress() as report:
+        checked = index.verify(progress=report).to_dict()
+    if output.as_json:
+        output.json(checked)
+        return
+    files, documents = count(checked["files"], "file"), count(checked["documents"], "document")
+    output.note(f"sound: {files}, {size(checked['bytes'])}, {documents}")
+
+
+def optimize(output: Output, path: IndexPath) -> None:
+    """Merge segments, drop deleted documents from disk and measure the candidate recall anew; scores do not change.
+
+    --json: the figures of `stats`, and {"bytes_before"}.
+    """
+    from ...retrieval.index import Index
+
+    with Index.open(path) as index, output.progress() as report:
+        before = index.stats().bytes["total"]
+        index.optimize(progress=report)
+        index.calibrate(progress=report)
+        after = index.stats()
+    if output.as_json:
+        output.json({**after.to_dict(), "bytes_before": before})
+        return
+    output.note(
+        f"{size(before)} before, {size(after.bytes['total'])} now: "
+        f"{count(after.documents, 'document')} in {count(after.segments, 'segment')}"
+    )
+
+
+Ids = Annotated[list[str], typer.Argument(metavar="[ID]...", help="Ids of the documents.", show_default=False)]
+
+
+def delete(
+    output: Output,
+    path: IndexPath,
+    ids: Ids = [],  # noqa: B006  typer makes a new list for each call
+    filter_json: FilterText = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete by filter without asking.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be deleted.")] = False,
+) -> None:
+    """Delete documents by id or by filter. All the ids must be there, or nothing is deleted.
+
+    --json: {"deleted", "ids", "dry_run"}. Disk space is freed by `optimize`.
+    """
+    from ...retrieval.index import Index
+
+    conditions = read_filter(filter_json)
+    if bool(ids) == (conditions is not None):
+        raise InvalidInputError("name the documents to delete, either by id or with --filter")
+    with Index.open(path) as index:
+        chosen = list(dict.fromkeys(ids)) if conditions is None else index.ids(filter=conditions)
+        missing = [name for name in chosen if conditions is None and name not in index]
+        if missing:
+            raise DocumentNotFoundError(f"no document has the id {missing[0]!r}; nothing was deleted")
+        if conditions is not None and not dry_run and chosen:
+            confirm(output, chosen, yes=yes)
+        deleted = 0 if dry_run or not chosen else index.delete(chosen)
+    if output.as_json:
+        output.json({"deleted": deleted, "ids": chosen, "dry_run": dry_run})
+        return
+    listed = f": {_listed(chosen)}" if chosen else ""
+    output.note(f"{'would delete' if dry_run else 'deleted'} {count(len(chosen), 'document')}{listed}")
+
+
+def confirm(output: Output, ids: Sequence[str], *, yes: bool) -> None:
+    """Ask before many documents go; a no ends the command. Raises `InvalidInputError` when nobody can be asked."""
+    if yes:
+        return
+    if output.as_json or not sys.stdin.isatty():
+        raise InvalidInputError(f"the filter matches {count(len(ids), 'document')}: repeat with --yes to delete them")
+    output.note(f"the filter matches {count(len(ids), 'document')}: {_listed(ids)}")
+    typer.confirm("Delete them?", abort=True, err=True)
+
+
+def _listed(ids: Sequence[str]) -> str:
+    return ", ".join(ids[:SHOWN_IDS]) + (", …" if len(ids) > SHOWN_IDS else "")
