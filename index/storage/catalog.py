@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import uuid
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -104,11 +105,16 @@ def create(folder: Path, meta: dict[str, Any]) -> None:
         for statement in _statements(SCHEMA):
             connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
-        defaults = {"generation": 0, "next_row": 1, "next_position": 1}
+        defaults = {"generation": 0, "commit": new_commit(), "next_row": 1, "next_position": 1}
         connection.executemany(
             "INSERT INTO meta VALUES (?, ?)",
             [(key, json.dumps(value)) for key, value in (defaults | meta).items()],
         )
+
+
+def new_commit() -> str:
+    """A name for a commit: generation numbers come again when an index is built anew or restored from a backup."""
+    return uuid.uuid4().hex
 
 
 def _statements(script: str) -> Iterator[str]:
@@ -211,6 +217,11 @@ class CatalogReader:
         """Number of the commit this view shows."""
         return int(self._meta["generation"])
 
+    @property
+    def commit(self) -> str:
+        """Name of the commit this view shows."""
+        return str(self._meta["commit"])
+
     def segments(self) -> list[SegmentInfo]:
         """The segments of this generation, in row order."""
         files: dict[str, list[FileInfo]] = {}
@@ -298,12 +309,12 @@ class CatalogReader:
         return [(int(row), float(score)) for row, score in found]
 
 
-def current_generation(folder: Path) -> int:
-    """The newest committed generation, read without a lasting view."""
+def current_commit(folder: Path) -> str:
+    """The name of the newest commit, read without a lasting view."""
     path = folder / CATALOG
     with typed_errors(path), closing(connect(path, write=False)) as connection:
-        row = connection.execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()
+        row = connection.execute("SELECT value FROM meta WHERE key = 'commit'").fetchone()
     try:
-        return int(json.loads(row[0]))
+        return str(json.loads(row[0]))
     except (ValueError, TypeError) as error:
         raise IndexCorruptedError(f"the settings in {path.name} are damaged: restore a backup") from error

@@ -7,13 +7,23 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from .catalog import Record, row_checksum
+from ...encoders.errors import IndexLockedError
+from .catalog import Record, new_commit, row_checksum
 from .segments import SegmentInfo
 
 
-def bump(connection: sqlite3.Connection, values: Mapping[str, Any] | None = None) -> None:
-    """Begin a new generation and store settings."""
-    set_meta(connection, {"generation": get_meta(connection, "generation") + 1, **(values or {})})
+def bump(connection: sqlite3.Connection, after: str, values: Mapping[str, Any] | None = None) -> None:
+    """Begin the generation after the commit named `after`, and store settings.
+
+    Raises `IndexLockedError` when that is not the newest one: whoever computed the change has not seen it.
+    """
+    if get_meta(connection, "commit") != after:
+        raise IndexLockedError(
+            "another writer changed the index during this write, which its file system's locks should have prevented: "
+            "write from one process only"
+        )
+    generation = get_meta(connection, "generation") + 1
+    set_meta(connection, {"generation": generation, "commit": new_commit(), **(values or {})})
 
 
 def get_meta(connection: sqlite3.Connection, key: str) -> Any:

@@ -1,10 +1,10 @@
 """The on-disk format, declared in one place.
 
     my.index/
-      catalog.sqlite           the commit point: documents, full text, segments, checksums (see schema.sql in `catalog`)
+      catalog.sqlite           the commit point: documents, full text, segments, checksums (see SCHEMA in `catalog`)
       params/<hash>/params.safetensors
       segments/<id>/<name>.bin one header of 64 bytes, then a flat little-endian array
-      writer.lock              held by the process that writes
+      writer.lock              held by the process that writes, which writer.lock.json names
 
 Nothing here is rewritten in place: a segment is written once, under a temporary name, and only ever deleted.
 """

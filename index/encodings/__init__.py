@@ -1,0 +1,1 @@
+"""Encodings that fold a document's token vectors into one vector."""

@@ -1,0 +1,1 @@
+"""Compiled kernels: the scalar functions, the loop over items and the typed face in each file."""

@@ -1,0 +1,78 @@
+"""Stored rows to float32 and back: LVQ-8 and half precision.
+
+An LVQ-8 row is `[code of each dimension, 1 byte][lower, half][step, half]` and stands for `lower + step * code`;
+constants are little-endian.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from ...encoders.embeddings import FloatArray
+from .half import half_to_float
+from .jit import frozen, in_threads, inlined, kernel
+
+Bytes = npt.NDArray[np.uint8]
+
+LVQ8 = 0
+FP16 = 1
+CONSTANT_BYTES = 4
+"""Bytes of an LVQ-8 row after its codes."""
+
+
+@inlined
+def lvq8_constants(rows: Bytes, t: int) -> tuple[np.float32, np.float32]:
+    """Lower value and step of row `t`."""
+    end = rows.shape[1]
+    lower = half_to_float(rows[t, end - 4], rows[t, end - 3])
+    step = half_to_float(rows[t, end - 2], rows[t, end - 1])
+    return lower, step
+
+
+@inlined
+def decode_tile(rows: Bytes, start: int, stop: int, layout: int, out: FloatArray) -> None:
+    """Decode rows `start` to `stop` into the first rows of `out`, `(stop - start or more, dim)` float32."""
+    dim = out.shape[1]
+    if layout == LVQ8:
+        for t in range(start, stop):
+            lower, step = lvq8_constants(rows, t)
+            for j in range(dim):
+                out[t - start, j] = lower + step * np.float32(rows[t, j])
+    else:
+        for t in range(start, stop):
+            for j in range(dim):
+                out[t - start, j] = half_to_float(rows[t, 2 * j], rows[t, 2 * j + 1])
+
+
+@kernel
+def _decode(rows: Bytes, start: int, stop: int, layout: int, out: FloatArray) -> None:
+    decode_tile(rows, start, stop, layout, out[start:])
+
+
+def decode(rows: Bytes, dim: int, layout: int) -> FloatArray:
+    """`(t, dim)` float32 of `(t, width)` uint8 rows in the layout `LVQ8` or `FP16`."""
+    rows = frozen(rows, np.uint8, 2)
+    out = np.empty((len(rows), dim), np.float32)
+    in_threads(lambda start, stop: _decode(rows, start, stop, layout, out), len(rows), dim)
+    return out
+
+
+@kernel
+def _quantize(vectors: FloatArray, constants: FloatArray, start: int, stop: int, out: Bytes) -> None:
+    for i in range(start, stop):
+        lower = constants[i, 0]
+        step = constants[i, 1]
+        for j in range(vectors.shape[1]):
+            level = (vectors[i, j] - lower) / step + np.float32(0.5)
+            out[i, j] = np.uint8(np.int32(min(level, np.float32(255))))
+
+
+def quantize(vectors: FloatArray, constants: FloatArray, out: Bytes) -> None:
+    """Write the nearest codes of `(n, dim)` vectors to the first `dim` bytes of the `(n, width)` rows `out`.
+
+    constants: `(n, 2)` float32 lower values, which are not above any element, and steps, which are positive.
+    """
+    vectors = frozen(vectors, np.float32, 2)
+    constants = frozen(constants, np.float32, 2)
+    in_threads(lambda start, stop: _quantize(vectors, constants, start, stop, out), len(vectors), vectors.shape[1])

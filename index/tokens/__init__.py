@@ -1,0 +1,1 @@
+"""Codecs of token embeddings behind one contract."""

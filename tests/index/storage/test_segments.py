@@ -1,0 +1,173 @@
+"""Segments: written, opened, merged, and cleared away."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from latefold.encoders.errors import FormatVersionError, IndexCorruptedError
+from latefold.index.storage.files import FileInfo
+from latefold.index.storage.format import PARAMS, SEGMENT_FILES, SEGMENTS, TEMPORARY
+from latefold.index.storage.segments import (
+    Segment,
+    SegmentInfo,
+    check_segment,
+    merge_segments,
+    open_segment,
+    orphans,
+    remove,
+    remove_segment,
+    write_segment,
+)
+
+WIDTH, SINGLE = 5, 3
+
+
+def make_segment(lengths: list[int], first_row: int = 1, step: int = 1) -> Segment:
+    """A segment whose every byte tells the row it belongs to."""
+    rows = first_row + step * np.arange(len(lengths), dtype=np.int64)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    owners = np.repeat(rows, lengths)
+    tokens = (owners[:, None] * 7 + np.arange(int(offsets[-1]))[:, None] + np.arange(WIDTH)).astype(np.uint8)
+    return Segment(rows, offsets, tokens, (rows[:, None] * 11 + np.arange(SINGLE)).astype(np.uint8))
+
+
+def assert_equal(found: Segment, expected: Segment) -> None:
+    for name in ("rows", "offsets", "tokens", "vectors"):
+        actual, wanted = getattr(found, name), getattr(expected, name)
+        assert actual.dtype == wanted.dtype
+        np.testing.assert_array_equal(actual, wanted)
+
+
+def select(segments: list[Segment], live: list[np.ndarray]) -> Segment:
+    """What a merge must give, document by document."""
+    kept = [(s, i) for s, mask in zip(segments, live, strict=True) for i in np.flatnonzero(mask)]
+    lengths = [int(s.offsets[i + 1] - s.offsets[i]) for s, i in kept]
+    return Segment(
+        np.array([s.rows[i] for s, i in kept], dtype=np.int64),
+        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        np.concatenate([np.empty((0, WIDTH), np.uint8), *(s.tokens[s.offsets[i] : s.offsets[i + 1]] for s, i in kept)]),
+        np.concatenate([np.empty((0, SINGLE), np.uint8), *(s.vectors[i : i + 1] for s, i in kept)]),
+    )
+
+
+@pytest.mark.parametrize("lengths", [[3, 0, 2], [1], [0], [0, 0], [4] * 50])
+def test_a_segment_is_read_as_it_was_written(tmp_path: Path, lengths: list[int]) -> None:
+    segment = make_segment(lengths, first_row=9, step=2)
+    info = write_segment(tmp_path, segment)
+    assert (info.documents, info.tokens) == (len(lengths), sum(lengths))
+    assert [entry.name for entry in (tmp_path / SEGMENTS).iterdir()] == [info.id]
+    assert_equal(open_segment(tmp_path, info), segment)
+    assert check_segment(tmp_path, info) == sum(file.size for file in info.files)
+
+
+masks = st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=1, max_size=12)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+@given(st.lists(masks, min_size=1, max_size=4))
+def test_a_merge_keeps_the_live_documents_byte_for_byte(tmp_path: Path, parts: list[list[tuple[int, bool]]]) -> None:
+    segments, live, row = [], [], 1
+    for part in parts:
+        infos = make_segment([length for length, _ in part], first_row=row)
+        segments.append(open_segment(tmp_path, write_segment(tmp_path, infos)))
+        live.append(np.array([alive for _, alive in part]))
+        row += len(part)
+    if not any(mask.any() for mask in live):
+        return
+    done: list[int] = []
+    info = merge_segments(tmp_path, segments, live, done.append)
+    expected = select(segments, live)
+    assert_equal(open_segment(tmp_path, info), expected)
+    assert done == sorted(done)
+    assert (done[-1] if done else 0) == len(expected.tokens)
+    check_segment(tmp_path, info)
+
+
+def test_a_mapped_segment_outlives_its_files(tmp_path: Path) -> None:
+    segment = make_segment([3, 1, 2])
+    info = write_segment(tmp_path, segment)
+    opened = open_segment(tmp_path, info)
+    remove_segment(tmp_path, info.id)
+    assert_equal(opened, segment)
+    with pytest.raises(FileNotFoundError):
+        open_segment(tmp_path, info)
+
+
+def rewrite(folder: Path, info: SegmentInfo, name: str, array: np.ndarray) -> SegmentInfo:
+    """The segment with one array replaced in place, sizes and header agreeing."""
+    path = folder / SEGMENTS / info.id / name
+    data = path.read_bytes()[:64] + np.ascontiguousarray(array).tobytes()
+    path.write_bytes(data)
+    return replace(info, files=tuple(FileInfo(f.name, len(data), "") if f.name == name else f for f in info.files))
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("offsets.bin", [0, 3, 2, 6]),
+        ("offsets.bin", [1, 3, 4, 6]),
+        ("offsets.bin", [0, 3, 4, 7]),
+        ("offsets.bin", [0, (1 << 63) - 1, -(1 << 63), 6]),
+        ("rows.bin", [1, 1, 2]),
+        ("rows.bin", [3, 2, 1]),
+    ],
+)
+def test_arrays_that_a_kernel_could_not_trust_are_refused(tmp_path: Path, name: str, values: list[int]) -> None:
+    info = write_segment(tmp_path, make_segment([3, 1, 2]))
+    info = rewrite(tmp_path, info, name, np.array(values, dtype=np.int64))
+    with pytest.raises(IndexCorruptedError, match=rf"{name}.*do not belong together"):
+        open_segment(tmp_path, info)
+
+
+def test_counts_that_disagree_with_the_catalog_are_refused(tmp_path: Path) -> None:
+    info = write_segment(tmp_path, make_segment([3, 1, 2]))
+    for wrong in (replace(info, documents=2), replace(info, tokens=5), replace(info, documents=-1)):
+        with pytest.raises(IndexCorruptedError, match="do not belong together"):
+            open_segment(tmp_path, wrong)
+    with pytest.raises(IndexCorruptedError, match=info.id):
+        open_segment(tmp_path, replace(info, files=info.files[:3]))
+
+
+@pytest.mark.parametrize("name", SEGMENT_FILES)
+def test_a_newer_version_is_refused(tmp_path: Path, name: str) -> None:
+    info = write_segment(tmp_path, make_segment([3, 1, 2]))
+    path = tmp_path / SEGMENTS / info.id / name
+    data = bytearray(path.read_bytes())
+    data[4] += 1
+    path.write_bytes(data)
+    with pytest.raises(FormatVersionError, match=rf"{name} has format version 2"):
+        open_segment(tmp_path, info)
+
+
+def test_what_no_commit_names_is_cleared_away(tmp_path: Path) -> None:
+    assert orphans(tmp_path, [], []) == []
+    kept = write_segment(tmp_path, make_segment([1])).id
+    lost = write_segment(tmp_path, make_segment([1])).id
+    half = tmp_path / SEGMENTS / f"{TEMPORARY}half"
+    half.mkdir()
+    (half / "tokens.bin").write_bytes(b"half")
+    (tmp_path / SEGMENTS / "stray").write_bytes(b"a file")
+    for name in ("used", "unused"):
+        (tmp_path / PARAMS / name).mkdir(parents=True)
+    found = orphans(tmp_path, [kept], ["used"])
+    assert {path.name for path in found} == {lost, half.name, "stray", "unused"}
+    remove(found)
+    assert [path.name for path in (tmp_path / SEGMENTS).iterdir()] == [kept]
+    assert [path.name for path in (tmp_path / PARAMS).iterdir()] == ["used"]
+
+
+def test_clearing_away_follows_no_links(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").touch()
+    (tmp_path / "index" / SEGMENTS).mkdir(parents=True)
+    (tmp_path / "index" / SEGMENTS / "link").symlink_to(outside)
+    remove(orphans(tmp_path / "index", [], []))
+    assert (outside / "precious").exists()
+    assert list((tmp_path / "index" / SEGMENTS).iterdir()) == []
