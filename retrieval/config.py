@@ -13,6 +13,8 @@ MAX_QUERY_CHARACTERS = 4_096
 MAX_QUERY_VECTORS = 512
 MAX_DOCUMENT_CHARACTERS = 10_000_000
 MAX_ID_CHARACTERS = 1_024
+MAX_METADATA_DEPTH = 100
+"""SQLite's JSON functions refuse documents nested ten times deeper, and with them every filter over the index."""
 
 
 @dataclass(frozen=True)

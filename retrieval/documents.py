@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from ..encoders.errors import DocumentNotFoundError, InvalidInputError
-from .config import MAX_DOCUMENT_CHARACTERS, MAX_ID_CHARACTERS, MAX_QUERY_CHARACTERS
+from .config import MAX_DOCUMENT_CHARACTERS, MAX_ID_CHARACTERS, MAX_METADATA_DEPTH, MAX_QUERY_CHARACTERS
 from .types import Document
 from .writer import metadata_json
 
@@ -36,6 +36,8 @@ def as_document(value: Document | Mapping[str, Any]) -> Document:
                 f"the {name} of {where} has {len(text)} characters; the limit is {MAX_DOCUMENT_CHARACTERS}: split it"
             )
         _check_text(text, f"the {name} of {where}")
+    if _deeper_than(document.metadata, MAX_METADATA_DEPTH):
+        raise InvalidInputError(f"the metadata of {where} is nested deeper than {MAX_METADATA_DEPTH} levels")
     try:
         _check_text(metadata_json(document), f"the metadata of {where}")
     except (TypeError, ValueError, RecursionError) as error:
@@ -43,6 +45,15 @@ def as_document(value: Document | Mapping[str, Any]) -> Document:
             raise
         raise InvalidInputError(f"the metadata of {where} is not JSON: {error}") from None
     return document
+
+
+def _deeper_than(value: Any, levels: int) -> bool:
+    """Whether objects and lists are nested deeper; a value that contains itself is."""
+    if isinstance(value, Mapping):
+        value = value.values()
+    elif not isinstance(value, list | tuple):
+        return False
+    return levels == 0 or any(_deeper_than(inner, levels - 1) for inner in value)
 
 
 def _from_mapping(value: Any) -> Document:

@@ -142,9 +142,12 @@ def candidates(
 
 def rerank(snapshot: Snapshot, fitted: Fitted, query: TokenEmbeddings, rows: IntArray, k: int) -> Ranking:
     """MaxSim of one query against the given rows, `k` best."""
+    rows = np.sort(rows)
     parts = []
     for segment in snapshot.segments:
-        positions = np.flatnonzero(np.isin(segment.rows, rows)) if len(rows) else np.empty(0, np.int64)
+        places = np.searchsorted(segment.rows, rows)
+        inside = np.flatnonzero(places < len(segment))
+        positions = places[inside][segment.rows[places[inside]] == rows[inside]]
         if len(positions):
             scores = fitted.codec.score(query, segment.tokens, segment.offsets, positions)
             parts.append((segment.rows[positions], scores))

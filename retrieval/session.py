@@ -10,7 +10,7 @@ from pathlib import Path
 from ..encoders.base import Progress
 from ..encoders.embeddings import TokenEmbeddings
 from ..encoders.errors import LatefoldError, StorageError
-from ..index.storage.catalog import CatalogReader, current_generation, transaction
+from ..index.storage.catalog import CatalogReader, current_commit, transaction
 from ..index.storage.database import LOG_LIMIT, checkpoint, compact, log_size
 from ..index.storage.lock import writer_lock
 from ..index.storage.segments import orphans, remove
@@ -64,9 +64,9 @@ class Session:
             remove(left)
 
     def refresh(self) -> bool:
-        """Move to the newest generation; returns whether there was a newer one. Never moves back."""
+        """Move to the newest generation; returns whether there was another one."""
         with self._refreshing:
-            if current_generation(self.path) == self.catalog.generation:
+            if current_commit(self.path) == self.catalog.commit:
                 return False
             self.snapshot = open_snapshot(self.path)
             return True

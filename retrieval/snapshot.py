@@ -15,7 +15,7 @@ from safetensors.numpy import load as load_safetensors
 from ..encoders.errors import IndexCorruptedError, StorageError
 from ..index.encodings.fde import FDE
 from ..index.lvq import LVQ
-from ..index.storage.catalog import CatalogReader, current_generation
+from ..index.storage.catalog import CatalogReader, current_commit
 from ..index.storage.files import FileInfo, check_file
 from ..index.storage.format import PARAMS, PARAMS_FILE, TOKENS, VECTORS
 from ..index.storage.segments import Segment, open_segment
@@ -107,7 +107,7 @@ def on_newest(folder: Path, use: Callable[[Snapshot], T]) -> T:
         try:
             return use(_assemble(folder, catalog))
         except FileNotFoundError as error:
-            if current_generation(folder) == catalog.generation:
+            if current_commit(folder) == catalog.commit:
                 name = "/".join(Path(error.filename).parts[-3:])
                 raise IndexCorruptedError(f"{name} is missing: restore it from a backup") from error
             catalog.close()
