@@ -10,6 +10,7 @@ from typing import Any, Protocol, Self
 
 from ..encoders.embeddings import TokenEmbeddings
 from ..encoders.errors import IndexNotFoundError, InvalidInputError
+from ..index.kernels.warmup import warm_up
 from ..retrieval.index import Index
 from ..retrieval.types import Document, Explanation, Hit, Mode, SyncReport
 
@@ -161,7 +162,8 @@ class LocalEngine:
         return self._index(collection).delete(ids, filter=filter)
 
     def warm(self) -> None:
-        """Run one search in each collection, which loads its encoder and kernels."""
+        """Compile every kernel, and run one search in each collection, which loads its encoder."""
+        warm_up()
         for index in self._indexes.values():
             if len(index) and index.encoder is not None:
                 index.search("warm up", 1)
