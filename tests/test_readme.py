@@ -1,0 +1,78 @@
+"""Every command and example of the README runs as it stands."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+SHELL = [line for kind, text in BLOCKS if kind == "sh" for line in text.splitlines()]
+PYTHON = [text for kind, text in BLOCKS if kind == "python"]
+COMMANDS = [line for line in SHELL if line.startswith("latefold ") and " serve " not in line]
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A folder as a user has it: a `docs` folder, and `latefold` on the path."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "docs").mkdir()
+    for name in ("ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md"):
+        shutil.copy(ROOT / name, folder / "docs")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def environment():
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+def test_the_readme_opens_with_its_two_commands():
+    assert SHELL[:2] == ["pip install -e . && latefold demo", "pip install -e '.[dev]' && pytest"]
+
+
+def test_the_commands_run_in_their_order(workplace, environment):
+    assert len(COMMANDS) >= 6
+    for command in COMMANDS:
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=workplace, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        if " search " in command:
+            assert "ARCHITECTURE" in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize("code", PYTHON)
+def test_the_examples_run(code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(compile(code, "README.md", "exec"), names)
+    if "prompt" in names:
+        assert names["prompt"].startswith("Green tea")
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the README's request uses curl, which is not installed")
+def test_the_served_index_answers_the_request(workplace, environment):
+    serve = next(line for line in SHELL if " serve " in line)
+    request = next(line for line in SHELL if line.startswith("curl "))
+    if not (workplace / "my.index").is_dir():
+        subprocess.run(["bash", "-c", COMMANDS[0]], cwd=workplace, env=environment, check=True, capture_output=True)
+    with subprocess.Popen(
+        ["bash", "-c", f"exec {serve}"], cwd=workplace, env=environment, stderr=subprocess.DEVNULL
+    ) as server:
+        try:
+            for _ in range(150):
+                done = subprocess.run(["bash", "-c", request], capture_output=True, text=True, check=False)
+                if done.returncode == 0 and done.stdout:
+                    break
+                time.sleep(0.2)
+            assert '"hits"' in done.stdout, done.stdout
+        finally:
+            server.terminate()
+            server.wait(timeout=20)
