@@ -22,4 +22,4 @@ soak:  ## slow oracles, crash loops and fuzzing
 	$(PYTHON) -m pytest -m slow --timeout 3600
 
 clean:  ## remove caches and build products
-	rm -rf build dist .link .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf build dist .link .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info index/kernels/__pycache__
