@@ -1,12 +1,13 @@
-"""Grouping texts of like length, so that batches waste little on padding."""
+"""Texts on their way into a model: checked, and grouped by length so that batches waste little on padding."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from .embeddings import IntArray
+from .errors import InvalidInputError
 
 
 def length_batches(lengths: IntArray, budget: int) -> Iterator[IntArray]:
@@ -23,3 +24,9 @@ def length_batches(lengths: IntArray, budget: int) -> Iterator[IntArray]:
         total += int(lengths[item])
     if start < len(order):
         yield order[start:]
+
+
+def require_list(texts: Sequence[str]) -> None:
+    """Refuse one string where a list of strings is meant, with `InvalidInputError`."""
+    if isinstance(texts, str):
+        raise InvalidInputError("expected a list of texts, got one text; put it in a list")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .base import Fingerprint, Progress, Spans
-from .batches import length_batches
+from .batches import length_batches, require_list
 from .checkpoint import find_checkpoint, vet_checkpoint, weights_hash
 from .embeddings import FloatArray, TokenEmbeddings
 from .errors import EncoderError, InvalidInputError, MissingExtraError
@@ -46,8 +46,8 @@ class SentenceTransformersEncoder:
         """
         if threads is not None and threads < 1:
             raise InvalidInputError(f"threads is {threads}; expected at least 1, or None for all cores")
-        self._name = name
         self._folder = find_checkpoint(name, offline=offline, trust_remote_code=trust_remote_code)
+        self._name = str(self._folder.resolve()) if Path(name).expanduser().is_dir() else name
         vet_checkpoint(self._folder, trust_remote_code=trust_remote_code)
         self._model = _load(name, self._folder, threads, offline, trust_remote_code)
         self._markers = _markers(self._model.tokenizer)
@@ -55,7 +55,7 @@ class SentenceTransformersEncoder:
 
     @property
     def name(self) -> str:
-        """The path or hub name given at construction."""
+        """The hub name given at construction, or the absolute path."""
         return self._name
 
     @property
@@ -80,13 +80,16 @@ class SentenceTransformersEncoder:
 
     def query_spans(self, texts: Sequence[str]) -> list[Spans]:
         """Characters of each query vector, `(vectors, 2)` int32 per text; `(0, 0)` for markers and expansion."""
+        require_list(texts)
         return [self._spans(text, "query") for text in texts]
 
     def document_spans(self, texts: Sequence[str]) -> list[Spans]:
         """Characters of each document vector, `(vectors, 2)` int32 per text; `(0, 0)` for markers and pooled tokens."""
+        require_list(texts)
         return [self._spans(text, "document") for text in texts]
 
     def _encode(self, encode: Callable[..., Any], texts: Sequence[str], progress: Progress | None) -> TokenEmbeddings:
+        require_list(texts)
         items: list[FloatArray] = [np.empty((0, self._dim), np.float32)] * len(texts)
         limit = self._model.max_seq_length or TOKENS_PER_BATCH
         estimates = np.array([min(len(text) // CHARACTERS_PER_TOKEN + 2, limit) for text in texts], np.int64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -161,12 +162,33 @@ def test_one_text_in_place_of_a_list_is_refused(encoder: OnnxTextEncoder) -> Non
             call("text")
 
 
-def test_threads_are_passed_to_the_session() -> None:
-    encoder = OnnxTextEncoder.bundled("minilm", threads=1)
-    _, session = encoder._load()
-    options = session.get_session_options()
+@pytest.mark.parametrize("threads", [1, 3])
+def test_no_more_threads_run_than_asked_for(threads: int) -> None:
+    encoder = OnnxTextEncoder.bundled("minilm", threads=threads)
+    seen: set[str] = set()
+
+    def note(phase: str, done: int, total: int | None) -> None:
+        seen.update(thread.name for thread in threading.enumerate() if thread.name.startswith("latefold-encode"))
+
+    encoder.encode_documents(["word " * 200] * 12, note)
+    assert len(seen) == (0 if threads == 1 else threads)
+    assert not any(thread.name.startswith("latefold-encode") for thread in threading.enumerate())
+    options = encoder._load()[1].get_session_options()
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (1, 1)
-    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
+def test_an_interrupted_encode_stops_at_once() -> None:
+    encoder = OnnxTextEncoder.bundled("minilm", threads=2)
+    calls: list[int] = []
+
+    def interrupt(phase: str, done: int, total: int | None) -> None:
+        calls.append(done)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        encoder.encode_documents(["word " * 200] * 400, interrupt)
+    assert len(calls) == 1
+    assert not any(thread.name.startswith("latefold-encode") for thread in threading.enumerate())
 
 
 def test_several_threads_may_use_one_encoder() -> None:
@@ -184,16 +206,16 @@ def test_questions_find_their_paragraph(shared_data: Path) -> None:
     relevant = dict(
         line.split("\t")[:2] for line in (shared_data / "xquad-en" / "qrels" / "test.tsv").read_text().splitlines()[1:]
     )
-    documents = rows("corpus.jsonl")[:40]
+    documents = rows("corpus.jsonl")[:25]
     ids = [document["_id"] for document in documents]
-    queries = [query for query in rows("queries.jsonl") if relevant[query["_id"]] in ids][:100]
+    queries = [query for query in rows("queries.jsonl") if relevant[query["_id"]] in ids][:60]
     encoder = OnnxTextEncoder.bundled("minilm-128", threads=2)
     found = encoder.encode_documents([f"{d.get('title', '')}\n{d['text']}" for d in documents])
     right = 0
     for query in queries:
         scores = [(encoder.encode_queries([query["text"]])[0] @ d.T).max(axis=1).sum() for d in found]
         right += ids[int(np.argmax(scores))] == relevant[query["_id"]]
-    assert right >= 0.9 * len(queries) > 50
+    assert right >= 0.9 * len(queries) > 40
 
 
 def test_every_bundled_file_is_listed_with_its_checksum() -> None:

@@ -21,7 +21,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from latefold.encoders.base import Encoder, load_encoder
-from latefold.encoders.errors import EncoderError
+from latefold.encoders.errors import EncoderError, InvalidInputError
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused0]", "[unused1]"]
 WORDS = ["late", "fold", "token", "vector", "search", "##s", "##ing", "q", "d", "sep", "mask", *"[].,:!"]
@@ -100,6 +100,17 @@ def test_vectors_do_not_depend_on_the_batch(encoder: Encoder) -> None:
     together = encoder.encode_documents(TEXTS)
     for i, text in enumerate(TEXTS):
         np.testing.assert_allclose(encoder.encode_documents([text])[0], together[i], atol=1e-5)
+
+
+def test_a_relative_path_is_kept_as_an_absolute_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.parent)
+    assert load_encoder(folder.name, offline=True).name == str(folder.resolve())
+
+
+def test_one_text_in_place_of_a_list_is_refused(encoder: Encoder) -> None:
+    for call in (encoder.encode_queries, encoder.encode_documents, encoder.query_spans, encoder.document_spans):
+        with pytest.raises(InvalidInputError, match="a list of texts"):
+            call("text")
 
 
 def test_progress_counts_documents(encoder: Encoder) -> None:
