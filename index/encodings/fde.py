@@ -3,23 +3,26 @@
 Follows the reference implementation (google/graph-mining, `fixed_dimensional_encoding.cc`): SimHash partitions numbered
 by Gray code, a count sketch as inner projection, sums for queries and means for documents, empty partitions of a
 document filled with the token nearest in Hamming distance, repetitions side by side, optionally a sketch of the whole.
+Beyond it: the dense inner projection of the paper, and the mean token of a document as a control variate.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 
 from ...encoders.embeddings import FloatArray, TokenEmbeddings
 from ...encoders.errors import InvalidEmbeddingsError, InvalidInputError
-from ..kernels.sketch import CountSketch, Fold
-from .streams import count_sketch, normals
+from ..kernels.sketch import LANES, CountSketch, Fold, pack
+from .streams import count_sketch, normals, signs
 
 MAX_BITS = 16
 MAX_DIM = 1 << 24
 """Most dimensions, before and after the final projection."""
+_MAX_MATRIX_WIDTH = 48
+"""Width from which the scattered additions of a count sketch cost less than a product with its matrix."""
 _NORMALS, _INNER, _FINAL = 0, 1, 2  # purposes of random streams
 
 
@@ -30,7 +33,12 @@ class FDEConfig:
     repetitions: independent partitions of space, side by side. simhash_bits: each has `2 ** simhash_bits` blocks.
     projected_dim: coordinates that a block keeps of token vectors; all when None or not below their dimension.
     fill_empty: give an empty block of a document its nearest token. final_dim: sketch the whole to this; not when None.
-    seed: of all random choices.
+    seed: of all random choices. projection: of blocks, by a count sketch or by a dense matrix with entries of
+    +-1 / sqrt(projected_dim); either keeps inner products in expectation.
+    control_variate: fold what is left of document tokens without the mean of the document, which is kept exactly in
+    `dim` more coordinates at the end, not sketched. The noise of projections grows with what they are given, so this
+    pays most where tokens share a direction. An empty block then says "the mean", and is best left empty: combine with
+    `fill_empty=False`.
 
     Of the shapes tried that take about 5 KB a document at one byte a dimension, none found more of the exact top 10
     than the defaults, beyond the noise of seeds (Cranfield, CISI and CACM with the bundled encoder).
@@ -44,6 +52,8 @@ class FDEConfig:
     fill_empty: bool = True
     final_dim: int | None = None
     seed: int = 42
+    projection: Literal["sketch", "dense"] = "sketch"
+    control_variate: bool = False
 
     def __post_init__(self) -> None:
         _check("repetitions", self.repetitions, 1, MAX_DIM)
@@ -53,8 +63,11 @@ class FDEConfig:
             _check("projected_dim", self.projected_dim, 1, MAX_DIM)
         if self.final_dim is not None:
             _check("final_dim", self.final_dim, 1, MAX_DIM)
-        if not isinstance(self.fill_empty, bool):
-            raise InvalidInputError(f"FDE fill_empty must be true or false; got {self.fill_empty!r}")
+        for name in ("fill_empty", "control_variate"):
+            if not isinstance(getattr(self, name), bool):
+                raise InvalidInputError(f"FDE {name} must be true or false; got {getattr(self, name)!r}")
+        if self.projection not in ("sketch", "dense"):
+            raise InvalidInputError(f"FDE projection must be 'sketch' or 'dense'; got {self.projection!r}")
 
     def block_dim(self, dim: int) -> int:
         """Coordinates of one block, for token vectors of `dim` dimensions."""
@@ -66,14 +79,15 @@ class FDEConfig:
 
     def output_dim(self, dim: int) -> int:
         """Dimensions of an encoding of token vectors of `dim` dimensions."""
-        return self.virtual_dim(dim) if self.final_dim is None else self.final_dim
+        folded = self.virtual_dim(dim) if self.final_dim is None else self.final_dim
+        return folded + dim if self.control_variate else folded
 
 
 class Matrices(NamedTuple):
     """What an encoding draws at random; see `FDE.from_matrices` for shapes."""
 
     gaussians: FloatArray
-    inner: CountSketch | None
+    inner: CountSketch | FloatArray | None
     final: CountSketch | None
 
 
@@ -92,8 +106,8 @@ class FDE:
         self._width = config.block_dim(dim)
         width = self._width if self._width < dim else None
         drawn = matrices or _draw(config, dim)
-        self._normals = _rows(drawn.gaussians, (config.repetitions, dim, config.simhash_bits))
-        self._inner = _sketch("inner", drawn.inner, (config.repetitions, dim), width)
+        self._normals = _by_bit(drawn.gaussians, (config.repetitions, dim, config.simhash_bits))
+        self._sketch, self._matrices = _inner(config.projection, drawn.inner, (config.repetitions, dim), width)
         self._final = _sketch("final", drawn.final, (config.virtual_dim(dim),), config.final_dim)
 
     @classmethod
@@ -101,13 +115,14 @@ class FDE:
         cls,
         config: FDEConfig,
         gaussians: FloatArray,
-        inner: CountSketch | None = None,
+        inner: CountSketch | FloatArray | None = None,
         final: CountSketch | None = None,
     ) -> Self:
         """An encoding with given matrices in place of random ones.
 
-        gaussians: `(repetitions, dim, simhash_bits)`. inner: arrays of `(repetitions, dim)`, needed exactly when
-        `projected_dim` is below `dim`. final: arrays of `(virtual_dim,)`, needed exactly when there is a `final_dim`.
+        gaussians: `(repetitions, dim, simhash_bits)`. inner: needed exactly when `projected_dim` is below `dim`; arrays
+        of `(repetitions, dim)`, or for a dense projection a matrix `(repetitions, dim, projected_dim)`. final: arrays
+        of `(virtual_dim,)`, needed exactly when there is a `final_dim`.
         Raises `InvalidInputError` on other shapes and on columns out of range.
         """
         return cls(config, np.shape(gaussians)[1], matrices=Matrices(gaussians, inner, final))
@@ -142,9 +157,18 @@ class FDE:
         if tokens.dim != self._dim:
             raise InvalidEmbeddingsError(f"token vectors have {tokens.dim} dimensions; this encoding takes {self._dim}")
         config = self.config
-        patterns = simhash(tokens.vectors, self._normals, config.simhash_bits, config.repetitions)
-        how = Fold(1 << config.simhash_bits, self._width, means, fill, self._inner, self._final)
-        return fold(tokens, patterns, how, self.output_dim)
+        partitions = simhash(tokens.vectors, self._normals, config.simhash_bits, config.repetitions)
+        how = Fold(
+            blocks=1 << config.simhash_bits,
+            width=self._width,
+            means=means,
+            fill=fill,
+            residual=config.control_variate,
+            inner=self._sketch,
+            panels=self._matrices,
+            final=self._final,
+        )
+        return fold(tokens, partitions, how, self.output_dim)
 
 
 def _check(name: str, value: object, low: int, high: int) -> None:
@@ -157,30 +181,53 @@ def _draw(config: FDEConfig, dim: int) -> Matrices:
     keys = [(config.seed, r) for r in range(config.repetitions)]
     gaussians = np.stack([normals((dim, config.simhash_bits), (*key, _NORMALS)) for key in keys])
     width, virtual = config.block_dim(dim), config.virtual_dim(dim)
-    inner = final = None
-    if width < dim:
-        drawn = [count_sketch(dim, width, (*key, _INNER)) for key in keys]
-        inner = CountSketch(np.stack([d.columns for d in drawn]), np.stack([d.signs for d in drawn]))
+    inner: CountSketch | FloatArray | None = None
+    final = None
+    if width < dim and config.projection == "dense":
+        drawn = [signs((dim, width), (*key, _INNER)) for key in keys]
+        inner = np.stack(drawn) / np.float32(np.sqrt(width))
+    elif width < dim:
+        sketches = [count_sketch(dim, width, (*key, _INNER)) for key in keys]
+        inner = CountSketch(np.stack([d.columns for d in sketches]), np.stack([d.signs for d in sketches]))
     if config.final_dim is not None:
         final = count_sketch(virtual, config.final_dim, (config.seed, 0, _FINAL))
     return Matrices(gaussians, inner, final)
 
 
-def _rows(gaussians: FloatArray, shape: tuple[int, int, int]) -> FloatArray:
-    """One row per SimHash bit, repetition by repetition, and zero rows up to a multiple of four for the kernel."""
+def _by_bit(gaussians: FloatArray, shape: tuple[int, int, int]) -> FloatArray:
+    """All normals side by side, the first of every repetition before the second of any, packed for the kernel."""
     if np.shape(gaussians) != shape:
         raise InvalidInputError(f"gaussians have shape {np.shape(gaussians)}; expected {shape}")
-    rows = np.asarray(gaussians, np.float32).transpose(0, 2, 1).reshape(-1, shape[1])
-    return np.pad(rows, ((0, -len(rows) % 4), (0, 0)))
+    return pack(np.asarray(gaussians, np.float32).transpose(1, 2, 0).reshape(1, shape[1], -1))
 
 
-def _sketch(name: str, sketch: CountSketch | None, shape: tuple[int, ...], width: int | None) -> CountSketch:
+def _inner(
+    projection: str, given: CountSketch | FloatArray | None, shape: tuple[int, int], width: int | None
+) -> tuple[CountSketch, FloatArray]:
+    """The checked inner projection in the two forms that the kernel takes, of which one is empty."""
+    nothing = _sketch("inner", None, shape, None)
+    if projection == "sketch" or given is None or width is None:
+        sketch = _sketch("inner", given, shape, width)
+        if width is None or width > _MAX_MATRIX_WIDTH:
+            return sketch, np.empty((0, 0, shape[1], LANES), np.float32)
+        columns = np.arange(width) == sketch.columns[:, :, None]
+        return nothing, pack(columns * sketch.signs[:, :, None])
+    if np.shape(given) != (*shape, width):
+        raise InvalidInputError(f"the inner projection has shape {np.shape(given)}; expected {(*shape, width)}")
+    return nothing, pack(np.asarray(given, np.float32))
+
+
+def _sketch(
+    name: str, sketch: CountSketch | FloatArray | None, shape: tuple[int, ...], width: int | None
+) -> CountSketch:
     """A checked copy of the sketch; an empty one when the encoding has no such projection (no `width`)."""
     if (sketch is None) != (width is None):
         raise InvalidInputError(f"the configuration {'has no' if width is None else 'needs an'} {name} projection")
     if sketch is None or width is None:
         shape = (*shape[:-1], 0)
         return CountSketch(np.empty(shape, np.uint32), np.empty(shape, np.float32))
+    if not isinstance(sketch, CountSketch):
+        raise InvalidInputError(f"the {name} projection is no count sketch")
     if np.shape(sketch.columns) != shape or np.shape(sketch.signs) != shape:
         raise InvalidInputError(f"the {name} projection has shape {np.shape(sketch.columns)}; expected {shape}")
     if not 0 <= np.min(sketch.columns) <= np.max(sketch.columns) < width:

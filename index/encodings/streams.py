@@ -32,3 +32,9 @@ def count_sketch(count: int, width: int, key: tuple[int, int, int]) -> CountSket
     words = raw_words(count, key)
     columns = ((words >> np.uint64(1)) % np.uint64(width)).astype(np.uint32)
     return CountSketch(columns, np.where(words & np.uint64(1), np.float32(1), np.float32(-1)))
+
+
+def signs(shape: tuple[int, ...], key: tuple[int, int, int]) -> FloatArray:
+    """+1 or -1 with equal chances, float32."""
+    words = raw_words(int(np.prod(shape)), key).reshape(shape)
+    return np.where(words & np.uint64(1), np.float32(1), np.float32(-1))

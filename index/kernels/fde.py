@@ -1,67 +1,80 @@
 """Fixed dimensional encodings: SimHash of tokens, and the fold of an item's tokens into one vector.
 
-Tokens that share a partition are added before they are sketched, which is the same by linearity and costs one sketch a
-partition instead of one a token.
+Tokens that share a partition are added before they are projected, which is the same by linearity and costs one
+projection a partition instead of one a token.
 """
 
 from __future__ import annotations
 
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
 from ...encoders.embeddings import FloatArray, IntArray, TokenEmbeddings
-from .dots import dots_2x4
 from .jit import frozen, in_threads, inlined, kernel
-from .sketch import CountSketch, Fold, Patterns, Tokens
+from .panels import ROWS, SPAN, sum_rows, tile
+from .sketch import LANES, CountSketch, Fold, Partitions, Tokens
 
-
-@inlined
-def _pack_signs(products: FloatArray, bits: int, t: int, out: Patterns) -> None:
-    """`out[t, r]` = the signs of `products[r * bits : (r + 1) * bits]`, the first as the highest bit."""
-    c = 0
-    for r in range(out.shape[1]):
-        pattern = 0
-        for _ in range(bits):
-            pattern = 2 * pattern + (1 if products[c] > 0 else 0)
-            c += 1
-        out[t, r] = pattern
+_CHUNK = 32  # tokens whose products stay in the first-level cache
 
 
 @kernel
-def _simhash(vectors: FloatArray, normals: FloatArray, bits: int, out: Patterns, first: int, last: int) -> None:
-    dim = vectors.shape[1]
-    products_t = np.empty(len(normals), np.float32)
-    products_u = np.empty(len(normals), np.float32)
-    for t in range(first, last, 2):
-        u = min(t + 1, last - 1)  # an odd last token is its own pair
-        for c in range(0, len(normals), 4):
-            x, y = dots_2x4(vectors, t, u, normals, c, dim)
-            for i in range(4):
-                products_t[c + i] = x[i]
-                products_u[c + i] = y[i]
-        _pack_signs(products_t, bits, t, out)
-        _pack_signs(products_u, bits, u, out)
+def _simhash(vectors: FloatArray, normals: FloatArray, bits: int, out: Partitions, first: int, last: int) -> None:
+    repetitions = out.shape[1]
+    width = normals.shape[1] * LANES
+    products = np.empty(_CHUNK * width, np.float32)
+    one = np.float32(1)
+    numbers = np.empty(repetitions, np.int32)
+    for start in range(first, last, _CHUNK):
+        stop = min(start + _CHUNK, last)
+        for p in range(normals.shape[1]):
+            for t in range(start, stop, ROWS):  # after the last token, that one again
+                four = (t, min(t + 1, stop - 1), min(t + 2, stop - 1), min(t + 3, stop - 1))
+                place = (t - start) * width + p * LANES
+                places = (place, place + width, place + 2 * width, place + 3 * width)
+                tile(vectors, four, (one, one, one, one), normals, 0, p, products, places)
+        for t in range(start, stop):
+            numbers[:] = 0
+            for bit in range(bits):  # the reflected Gray code, decoded bit by bit
+                for r in range(repetitions):
+                    sign = np.int32(products[(t - start) * width + bit * repetitions + r] > 0)
+                    numbers[r] = np.int32(2) * numbers[r] + (sign ^ (numbers[r] & np.int32(1)))
+            for r in range(repetitions):
+                out[t, r] = numbers[r]
 
 
-def simhash(vectors: FloatArray, normals: FloatArray, bits: int, repetitions: int) -> Patterns:
-    """`(t, repetitions)` uint16 sign patterns of `(t, dim)` vectors.
+def simhash(vectors: FloatArray, normals: FloatArray, bits: int, repetitions: int) -> Partitions:
+    """`(t, repetitions)` uint16 partitions of `(t, dim)` vectors.
 
-    normals: `(repetitions * bits, dim)` float32, padded with zero rows to a multiple of four.
+    A partition is the position in the Gray code of the signs of `bits` products, the first as the highest bit.
+    normals: `(dim, bits * repetitions)`, the first bit of every repetition before the second of any, packed in panels.
     """
-    vectors, normals = frozen(vectors, np.float32, 2), frozen(normals, np.float32, 2)
+    vectors, normals = frozen(vectors, np.float32, 2), frozen(normals, np.float32, 4)
     out = np.empty((len(vectors), repetitions), np.uint16)
     in_threads(partial(_simhash, vectors, normals, bits, out), len(vectors), normals.size)
     return out
 
 
-@inlined
-def _gray_to_index(pattern: np.int64) -> np.int64:
-    """Position of a pattern of up to 16 bits in the reflected Gray code."""
-    index = pattern ^ (pattern >> 1)
-    index ^= index >> 2
-    index ^= index >> 4
-    return index ^ (index >> 8)
+class Scratch(NamedTuple):
+    """What one item and repetition is folded in.
+
+    sums: `(blocks, dim)`, one row a partition. order: the tokens of the item by partition, those of `block` up to
+    `ends[block]`. counts: `(blocks,)` tokens of each. occupied: `(blocks,)` partitions that hold any, by their first
+    token. written: `(blocks,)` partitions that are not left zero, ascending, and sizes: what to divide the sum of each
+    by; both with room for `ROWS` more. products: projected partitions, one after the other. mean: `(dim,)`, the mean
+    token of the item.
+    """
+
+    sums: FloatArray
+    order: IntArray
+    ends: IntArray
+    counts: IntArray
+    occupied: IntArray
+    written: IntArray
+    sizes: FloatArray
+    products: FloatArray
+    mean: FloatArray
 
 
 @inlined
@@ -74,97 +87,197 @@ def _bits_set(value: np.int64) -> int:
 
 
 @inlined
-def _sum_blocks(tokens: Tokens, item: int, r: int, sums: FloatArray, counts: IntArray, firsts: IntArray) -> int:
-    """Add the tokens of an item up by partition, `(blocks, dim)`; returns how many partitions hold any.
-
-    counts: receives the number of tokens of each partition. firsts: the first token of each that holds any, ascending.
-    """
-    dim = sums.shape[1]
-    counts[:] = 0
+def _sort(tokens: Tokens, item: int, r: int, s: Scratch) -> int:
+    """Order the tokens of an item by partition; returns how many partitions hold any."""
+    first, last = tokens.offsets[item], tokens.offsets[item + 1]
+    s.counts[:] = 0
     occupied = 0
-    for t in range(tokens.offsets[item], tokens.offsets[item + 1]):
-        block = _gray_to_index(np.int64(tokens.patterns[t, r]))
-        if counts[block] == 0:
-            firsts[occupied] = t
+    for t in range(first, last):
+        block = tokens.partitions[t, r]
+        if s.counts[block] == 0:
+            s.occupied[occupied] = block
             occupied += 1
-            for j in range(dim):
-                sums[block, j] = tokens.vectors[t, j]
-        else:
-            for j in range(dim):
-                sums[block, j] += tokens.vectors[t, j]
-        counts[block] += 1
+        s.counts[block] += 1
+    end = 0
+    for block in range(len(s.counts)):
+        s.ends[block] = end
+        end += s.counts[block]
+    for t in range(first, last):
+        block = tokens.partitions[t, r]
+        s.order[s.ends[block]] = t
+        s.ends[block] += 1
     return occupied
 
 
 @inlined
-def _nearest(patterns: Patterns, r: int, wanted: int, firsts: IntArray, occupied: int) -> int:
-    """The first of the tokens whose sign pattern differs from `wanted` in the fewest bits."""
-    best: int = firsts[0]
-    least = 64
+def _nearest(block: int, occupied: int, s: Scratch) -> int:
+    """The partition of the first of the tokens whose sign pattern differs from that of `block` in the fewest bits."""
+    least = 64 << 32
     for i in range(occupied):
-        distance = _bits_set(np.int64(patterns[firsts[i], r]) ^ wanted)
-        if distance < least:
-            least = distance
-            best = firsts[i]
-    return best
+        apart = s.occupied[i] ^ block
+        least = min(least, (_bits_set(apart ^ (apart >> 1)) << 32) + i)  # Gray coding is linear
+    nearest: int = s.occupied[least & 0xFFFFFFFF]
+    return nearest
 
 
 @inlined
-def _project(source: FloatArray, row: int, sketch: CountSketch, r: int, out: FloatArray) -> None:
-    """Sketch `source[row]` with repetition `r` into `out`; copy it when there is no sketch."""
+def _sum_tokens(vectors: FloatArray, first: int, last: int, block: int, s: Scratch) -> None:
+    """Add up the tokens `order[first:last]`, which are some, for the partition `block`."""
+    dim = vectors.shape[1]
+    whole = dim - dim % SPAN
+    for j in range(0, whole, SPAN):
+        sum_rows(vectors, s.order, first, last, j, s.sums, block)
+    for j in range(whole, dim):
+        s.sums[block, j] = vectors[s.order[first], j]
+    for i in range(first + 1, last):
+        for j in range(whole, dim):
+            s.sums[block, j] += vectors[s.order[i], j]
+
+
+@inlined
+def _sum_blocks(vectors: FloatArray, how: Fold, occupied: int, s: Scratch) -> int:
+    """Sum the tokens of each partition, fill empty ones and take the mean away, as wanted; returns how many it made."""
+    count = 0
+    for block in range(how.blocks):
+        source, size = block, s.counts[block]
+        if size == 0:
+            if not how.fill:
+                continue
+            source, size = _nearest(block, occupied, s), 1
+        first = s.ends[source] - s.counts[source]
+        _sum_tokens(vectors, first, first + size, block, s)
+        if how.means and how.residual:
+            for j in range(vectors.shape[1]):
+                s.sums[block, j] -= np.float32(size) * s.mean[j]
+        s.written[count] = block
+        s.sizes[count] = size if how.means else 1
+        count += 1
+    return count
+
+
+@inlined
+def _project(source: FloatArray, row: int, size: np.float32, sketch: CountSketch, r: int, out: FloatArray) -> None:
+    """Sketch `source[row]` with repetition `r` into `out`, or copy it when there is no sketch; divide by `size`."""
     if sketch.columns.shape[1] == 0:
-        for j in range(len(out)):
-            out[j] = source[row, j]
+        for j in range(source.shape[1]):
+            out[j] = source[row, j] / size
     else:
         out[:] = 0
         for j in range(sketch.columns.shape[1]):
             out[sketch.columns[r, j]] += sketch.signs[r, j] * source[row, j]
+        out /= size
 
 
 @inlined
-def _emit(block: FloatArray, start: int, final: CountSketch, item: int, out: FloatArray) -> None:
-    """Put a block at coordinate `start` of an item's vector, or through the final sketch when there is one."""
-    if len(final.columns) == 0:
-        for j in range(len(block)):
-            out[item, start + j] = block[j]
+def _emit(block: FloatArray, first: int, start: int, how: Fold, out: FloatArray) -> None:
+    """Put `block[first : first + width]` at coordinate `start` of an item's vector, or through the final sketch."""
+    if len(how.final.columns) == 0:
+        for j in range(how.width):
+            out[start + j] = block[first + j]
     else:
-        for j in range(len(block)):
-            out[item, final.columns[start + j]] += final.signs[start + j] * block[j]
+        for j in range(how.width):
+            out[how.final.columns[start + j]] += how.final.signs[start + j] * block[first + j]
+
+
+@inlined
+def _write_blocks(how: Fold, r: int, count: int, s: Scratch, out: FloatArray) -> None:
+    """Project and emit the written partitions one by one."""
+    for i in range(count):
+        block = s.written[i]
+        _project(s.sums, block, s.sizes[i], how.inner, r, s.products)
+        _emit(s.products, 0, (r * how.blocks + block) * how.width, how, out)
+
+
+@inlined
+def _write_tiles(how: Fold, r: int, count: int, s: Scratch, out: FloatArray) -> None:
+    """Project and emit the written partitions four by four: straight into the vector when panels fit there."""
+    panels = how.panels.shape[1]
+    padded = panels * LANES
+    straight = len(how.final.columns) == 0 and padded == how.width
+    for i in range(count, count + ROWS - 1):  # after the last partition, that one again
+        s.written[i], s.sizes[i] = s.written[count - 1], s.sizes[count - 1]
+    for i in range(0, count, ROWS):
+        four = (s.written[i], s.written[i + 1], s.written[i + 2], s.written[i + 3])
+        sizes = (s.sizes[i], s.sizes[i + 1], s.sizes[i + 2], s.sizes[i + 3])
+        for p in range(panels):
+            at = p * LANES
+            if straight:
+                at += r * how.blocks * how.width
+                places = (at + four[0] * padded, at + four[1] * padded, at + four[2] * padded, at + four[3] * padded)
+                tile(s.sums, four, sizes, how.panels, r, p, out, places)
+            else:
+                places = (at, at + padded, at + 2 * padded, at + 3 * padded)
+                tile(s.sums, four, sizes, how.panels, r, p, s.products, places)
+        if not straight:
+            for k in range(min(ROWS, count - i)):
+                _emit(s.products, k * padded, (r * how.blocks + four[k]) * how.width, how, out)
+
+
+@inlined
+def _put_mean(tokens: Tokens, item: int, how: Fold, mean: FloatArray, out: FloatArray) -> None:
+    """Compute the mean token of an item; its last coordinates become the mean, or `R` times the sum."""
+    first, last = tokens.offsets[item], tokens.offsets[item + 1]
+    mean[:] = 0
+    for t in range(first, last):
+        for j in range(len(mean)):
+            mean[j] += tokens.vectors[t, j]
+    start = len(out) - len(mean)
+    for j in range(len(mean)):
+        if how.means:
+            mean[j] /= np.float32(last - first)
+            out[start + j] = mean[j]
+        else:
+            out[start + j] = np.float32(tokens.partitions.shape[1]) * mean[j]
+
+
+@inlined
+def _scratch(tokens: Tokens, how: Fold, longest: int) -> Scratch:
+    dim = tokens.vectors.shape[1]
+    return Scratch(
+        np.empty((how.blocks, dim), np.float32),
+        np.empty(longest, np.int64),
+        np.empty(how.blocks, np.int64),
+        np.empty(how.blocks, np.int64),
+        np.empty(how.blocks, np.int64),
+        np.empty(how.blocks + ROWS, np.int64),
+        np.empty(how.blocks + ROWS, np.float32),
+        np.empty(max(how.width, ROWS * how.panels.shape[1] * LANES), np.float32),
+        np.empty(dim, np.float32),
+    )
 
 
 @kernel
 def _fold(tokens: Tokens, how: Fold, out: FloatArray, first: int, last: int) -> None:
     """Write the vectors of items `first` to `last` over zeros."""
-    sums = np.empty((how.blocks, tokens.vectors.shape[1]), np.float32)
-    counts = np.empty(how.blocks, np.int64)
-    firsts = np.empty(how.blocks, np.int64)
-    block = np.empty(how.width, np.float32)
+    longest = 0
+    for item in range(first, last):
+        longest = max(longest, tokens.offsets[item + 1] - tokens.offsets[item])
+    scratch = _scratch(tokens, how, longest)
     for item in range(first, last):
         if tokens.offsets[item] == tokens.offsets[item + 1]:
             continue
-        for r in range(tokens.patterns.shape[1]):
-            occupied = _sum_blocks(tokens, item, r, sums, counts, firsts)
-            for b in range(how.blocks):
-                if counts[b] > 0:
-                    _project(sums, b, how.inner, r, block)
-                    if how.means:
-                        block /= np.float32(counts[b])
-                elif how.fill:
-                    token = _nearest(tokens.patterns, r, b ^ (b >> 1), firsts, occupied)
-                    _project(tokens.vectors, token, how.inner, r, block)
-                else:
-                    continue
-                _emit(block, (r * how.blocks + b) * how.width, how.final, item, out)
+        vector = out[item]
+        if how.residual:
+            _put_mean(tokens, item, how, scratch.mean, vector)
+        for r in range(tokens.partitions.shape[1]):
+            occupied = _sort(tokens, item, r, scratch)
+            count = _sum_blocks(tokens.vectors, how, occupied, scratch)
+            if len(how.panels):
+                _write_tiles(how, r, count, scratch, vector)
+            else:
+                _write_blocks(how, r, count, scratch, vector)
 
 
-def fold(tokens: TokenEmbeddings, patterns: Patterns, how: Fold, output_dim: int) -> FloatArray:
+def fold(tokens: TokenEmbeddings, partitions: Partitions, how: Fold, output_dim: int) -> FloatArray:
     """`(len(tokens), output_dim)` float32 encodings of items; zeros for one without tokens."""
     hashed = Tokens(
-        frozen(tokens.vectors, np.float32, 2), frozen(tokens.offsets, np.int64, 1), frozen(patterns, np.uint16, 2)
+        frozen(tokens.vectors, np.float32, 2), frozen(tokens.offsets, np.int64, 1), frozen(partitions, np.uint16, 2)
     )
-    how = how._replace(inner=_frozen_sketch(how.inner, 2), final=_frozen_sketch(how.final, 1))
+    how = how._replace(
+        inner=_frozen_sketch(how.inner, 2), panels=frozen(how.panels, np.float32, 4), final=_frozen_sketch(how.final, 1)
+    )
     out = np.zeros((len(tokens), output_dim), np.float32)
-    in_threads(partial(_fold, hashed, how, out), hashed.offsets, tokens.dim * patterns.shape[1])
+    in_threads(partial(_fold, hashed, how, out), hashed.offsets, tokens.dim * partitions.shape[1])
     return out
 
 

@@ -72,6 +72,22 @@ def write_bytes(path: Path, data: bytes) -> FileInfo:
     return FileInfo(path.name, len(data), xxhash.xxh3_128_hexdigest(data))
 
 
+def copy_file(source: Path, target: Path) -> None:
+    """Make a stored file appear under a second name: a hard link, or a synced copy where there are none.
+
+    Stored files never change, so the two names may share their bytes.
+    """
+    try:
+        try:
+            target.hardlink_to(source)
+        except OSError:
+            shutil.copyfile(source, target)
+            with target.open("rb") as file:
+                os.fsync(file.fileno())
+    except OSError as error:
+        raise storage_error("write", target, error) from error
+
+
 def open_array(path: Path, info: FileInfo) -> npt.NDArray[np.generic]:
     """Map a stored array read-only, after checking its size against the catalog and its header.
 

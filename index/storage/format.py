@@ -3,7 +3,7 @@
     my.index/
       catalog.sqlite           the commit point: documents, full text, segments, checksums (see SCHEMA in `catalog`)
       params/<hash>/params.safetensors
-      segments/<id>/<name>.bin one header of 64 bytes, then a flat little-endian array
+      segments/<id>/<name>.bin one header of 64 bytes, then a flat little-endian array; `graph.bin` only where one pays
       writer.lock              held by the process that writes, which writer.lock.json names
 
 Nothing here is rewritten in place: a segment is written once, under a temporary name, and only ever deleted.
@@ -19,7 +19,7 @@ import numpy as np
 
 from ...encoders.errors import FormatVersionError, IndexCorruptedError
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 CATALOG: Final = "catalog.sqlite"
 SEGMENTS: Final = "segments"
 PARAMS: Final = "params"
@@ -36,11 +36,13 @@ TOKENS: Final = "tokens.bin"
 VECTORS: Final = "vectors.bin"
 """`(n, width)` uint8: the single vector per document, as LVQ rows."""
 SEGMENT_FILES: Final = (ROWS, OFFSETS, TOKENS, VECTORS)
+GRAPH: Final = "graph.bin"
+"""`(n + 1, degree)` int32: neighbours of each document among the single vectors, -1 for none; the entry point last."""
 
 MAGIC: Final = b"LTFD"
 HEADER_SIZE: Final = 64
 _HEADER = struct.Struct("<4sHH8sQQ32x")
-_DTYPES: Final = {"uint8": b"<u1", "int64": b"<i8"}
+_DTYPES: Final = {"uint8": b"<u1", "int32": b"<i4", "int64": b"<i8"}
 _MAX_ROWS: Final = 1 << 48
 _MAX_COLUMNS: Final = 1 << 31
 _BY_TAG: Final = {tag.ljust(8, b"\0"): name for name, tag in _DTYPES.items()}
@@ -48,7 +50,7 @@ _BY_TAG: Final = {tag.ljust(8, b"\0"): name for name, tag in _DTYPES.items()}
 
 @dataclass(frozen=True)
 class Header:
-    """What the first 64 bytes of an array file say: its dtype (`uint8` or `int64`) and its `(rows, columns)`.
+    """What the first 64 bytes of an array file say: its dtype (`uint8`, `int32` or `int64`) and its `(rows, columns)`.
 
     A one-dimensional array has `columns == 0`.
     """
@@ -93,5 +95,7 @@ def check_version(version: int, where: str) -> None:
         raise FormatVersionError(
             f"{where} has format version {version}, but this latefold reads up to {FORMAT_VERSION}: upgrade latefold"
         )
+    if version == 1:
+        raise FormatVersionError(f"{where} has format version 1, of a preview of latefold: index again with this one")
     if version < 1:
         raise IndexCorruptedError(f"{where} has format version {version}, which never existed: the file is damaged")

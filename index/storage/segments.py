@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ...encoders.errors import IndexCorruptedError
-from .files import FileInfo, check_file, open_array, write_array, write_folder
-from .format import OFFSETS, PARAMS, ROWS, SEGMENT_FILES, SEGMENTS, TOKENS, VECTORS, Header
+from .files import FileInfo, check_file, copy_file, open_array, write_array, write_folder
+from .format import GRAPH, OFFSETS, PARAMS, ROWS, SEGMENT_FILES, SEGMENTS, TOKENS, VECTORS, Header
 
 Bytes = npt.NDArray[np.uint8]
 IntArray = npt.NDArray[np.int64]
@@ -36,13 +36,15 @@ class Segment:
     """An open segment; all arrays may be read-only memory maps.
 
     rows: `(n,)` int64 catalog rows, ascending. offsets: `(n + 1,)` int64. tokens: `(offsets[-1], bytes_per_token)`
-    uint8. vectors: `(n, width)` uint8, the single vector per document.
+    uint8. vectors: `(n, width)` uint8, the single vector per document. graph: `(n + 1, degree)` int32, unchecked, or
+    None.
     """
 
     rows: IntArray
     offsets: IntArray
     tokens: Bytes
     vectors: Bytes
+    graph: npt.NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -54,12 +56,13 @@ def open_segment(folder: Path, info: SegmentInfo) -> Segment:
     Raises `IndexCorruptedError` naming the file; `FileNotFoundError` when another process has merged it away.
     """
     files = {file.name: file for file in info.files}
-    if set(files) != set(SEGMENT_FILES):
+    if set(files) - {GRAPH} != set(SEGMENT_FILES):
         raise IndexCorruptedError(f"the catalog lists files {sorted(files)} for segment {info.id}: restore a backup")
     base = folder / SEGMENTS / info.id
     arrays = [open_array(base / name, files[name]) for name in SEGMENT_FILES]
     rows, offsets = (array.astype(np.int64) for array in arrays[:2])
     tokens, vectors = (array.view(np.uint8) for array in arrays[2:])
+    graph = open_array(base / GRAPH, files[GRAPH]).view(np.int32) if GRAPH in files else None
     consistent = (
         rows.shape == (info.documents,)
         and offsets.shape == (info.documents + 1,)
@@ -70,12 +73,11 @@ def open_segment(folder: Path, info: SegmentInfo) -> Segment:
         and int(offsets[-1]) == info.tokens
         and bool((offsets[1:] >= offsets[:-1]).all())  # a difference could overflow
         and bool((rows[1:] > rows[:-1]).all())
+        and (graph is None or (graph.ndim == 2 and len(graph) == info.documents + 1))
     )
     if not consistent:
-        raise IndexCorruptedError(
-            f"{', '.join(SEGMENT_FILES)} of segment {info.id} do not belong together: restore a backup"
-        )
-    return Segment(rows, offsets, tokens, vectors)
+        raise IndexCorruptedError(f"{', '.join(files)} of segment {info.id} do not belong together: restore a backup")
+    return Segment(rows, offsets, tokens, vectors, graph)
 
 
 def write_segment(folder: Path, segment: Segment) -> SegmentInfo:
@@ -91,6 +93,34 @@ def write_segment(folder: Path, segment: Segment) -> SegmentInfo:
             VECTORS: (Header("uint8", *segment.vectors.shape), [segment.vectors]),
         },
     )
+
+
+def rewrite_segment(
+    folder: Path,
+    info: SegmentInfo,
+    vectors: tuple[int, Iterable[Bytes]] | None = None,
+    graph: npt.NDArray[np.int32] | None = None,
+) -> SegmentInfo:
+    """A new segment with the same documents and tokens, whose files are shared with the old one where that is possible.
+
+    vectors: the bytes of a row and the rows, block by block, of new single vectors; the same as before when None.
+    graph: over the vectors; a segment with new vectors loses the graph of the old ones.
+    """
+    kept = {file.name: file for file in info.files if file.name != GRAPH and not (vectors and file.name == VECTORS)}
+    parts: dict[str, tuple[Header, Iterable[npt.NDArray[np.generic]]]] = {}
+    if vectors is not None:
+        parts[VECTORS] = (Header("uint8", info.documents, vectors[0]), vectors[1])
+    if graph is not None:
+        parts[GRAPH] = (Header("int32", *graph.shape), [graph])
+    name = uuid.uuid4().hex
+
+    def fill(home: Path) -> tuple[FileInfo, ...]:
+        for file in kept:
+            copy_file(folder / SEGMENTS / info.id / file, home / file)
+        new = [write_array(home / file, header, chunks) for file, (header, chunks) in parts.items()]
+        return (*kept.values(), *new)
+
+    return SegmentInfo(name, info.documents, info.tokens, write_folder(folder / SEGMENTS / name, fill))
 
 
 def merge_segments(

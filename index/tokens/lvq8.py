@@ -6,7 +6,7 @@ import numpy as np
 
 from ...encoders.embeddings import FloatArray
 from ..kernels.rows import CONSTANT_BYTES, LVQ8
-from ..lvq import LVQ, error_bound
+from ..lvq import LVQ
 from .base import Codes
 from .rows import RowCodec
 
@@ -33,4 +33,4 @@ class Lvq8Codec(RowCodec):
     def error_bound(self, codes: Codes) -> FloatArray:
         """`(t,)` float32: `step / 2` in every coordinate, times the square root of `dim`, and float32 rounding."""
         self._check_codes(codes)
-        return error_bound(codes)
+        return self._lvq.error_bound(codes)

@@ -1,5 +1,8 @@
+import dataclasses
+import json
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -8,9 +11,10 @@ from hypothesis import strategies as st
 
 from latefold.encoders.embeddings import TokenEmbeddings
 from latefold.encoders.errors import InvalidEmbeddingsError, InvalidInputError
+from latefold.index.encodings import fde
 from latefold.index.encodings.base import Encoding
 from latefold.index.encodings.fde import FDE, FDEConfig
-from latefold.index.encodings.streams import count_sketch, normals
+from latefold.index.encodings.streams import count_sketch, normals, signs
 from latefold.index.kernels.sketch import CountSketch
 
 DIM = 12
@@ -37,6 +41,9 @@ CONFIGS = [
     FDEConfig(4, 3, None),
     FDEConfig(4, 3, 5, fill_empty=False),
     FDEConfig(3, 5, 4, final_dim=100),
+    FDEConfig(3, 3, 5, projection="dense"),
+    FDEConfig(3, 3, 5, fill_empty=False, control_variate=True),
+    FDEConfig(3, 4, 5, final_dim=50, control_variate=True),
 ]
 each_config = pytest.mark.parametrize("config", CONFIGS, ids=str)
 
@@ -122,19 +129,20 @@ def test_without_bits_it_is_the_sum_times_the_mean():
     np.testing.assert_allclose(estimates, 6 * sums @ means.T, atol=1e-4)
 
 
-def sketched_products(x, y, width, count):
-    """`<Sx, Sy>` for `count` independent sketches, which are the repetitions of an encoding without partitions."""
-    encoding = FDE(FDEConfig(count, 0, width), len(x))
+def sketched_products(x, y, width, count, projection):
+    """`<Sx, Sy>` for `count` independent projections: the repetitions of an encoding without partitions."""
+    encoding = FDE(FDEConfig(count, 0, width, projection=projection), len(x))
     pair = TokenEmbeddings(np.stack([x, y]), np.array([0, 1, 2]))
     sketched = encoding.encode_documents(pair).reshape(2, count, width).astype(np.float64)
     return (sketched[0] * sketched[1]).sum(axis=1)
 
 
-def test_inner_projection_is_unbiased_with_the_variance_of_a_count_sketch():
+@pytest.mark.parametrize("projection", ["sketch", "dense"])
+def test_inner_projection_is_unbiased_with_the_variance_of_a_sketch(projection):
     rng = np.random.default_rng(6)
     x, y = rng.standard_normal((2, 64))
     width, count = 8, 20_000
-    products = sketched_products(x, y, width, count)
+    products = sketched_products(x, y, width, count, projection)
     variance = ((x @ x) * (y @ y) + (x @ y) ** 2 - 2 * (x**2 * y**2).sum()) / width
     assert products.mean() == pytest.approx(x @ y, abs=4 * np.sqrt(variance / count))
     assert products.var() == pytest.approx(variance, rel=0.06)
@@ -170,6 +178,35 @@ def test_more_repetitions_divide_the_variance():
     assert variance(2) / variance(16) == pytest.approx(8, rel=0.4)
 
 
+@pytest.mark.parametrize("control_variate", [False, True])
+def test_what_is_sketched_to_the_end_never_exists(control_variate):
+    documents = ragged(np.random.default_rng(14), [3] * 500, dim=32)
+    config = FDEConfig(32, 5, None, final_dim=16, control_variate=control_variate)
+    encoding = FDE(config, 32)
+    encoding.encode_documents(documents.take([0]))
+    tracemalloc.start()
+    try:
+        encoding.encode_documents(documents)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert config.virtual_dim(32) * 4 * 500 > 60e6
+    assert peak < 1e6
+
+
+@pytest.mark.parametrize("width", [5, 16, 40])
+def test_a_sketch_scatters_as_its_matrix_multiplies(width, monkeypatch):
+    """Bit for bit: the width alone decides which of the two a kernel does."""
+    tokens = ragged(np.random.default_rng(15), [20, 3], dim=70)
+    for config in (FDEConfig(3, 3, width), FDEConfig(3, 3, width, final_dim=50)):
+        multiplied = FDE(config, 70)
+        with monkeypatch.context() as patch:
+            patch.setattr(fde, "_MAX_MATRIX_WIDTH", 0)
+            scattered = FDE(config, 70)
+        np.testing.assert_array_equal(scattered.encode_documents(tokens), multiplied.encode_documents(tokens))
+        np.testing.assert_array_equal(scattered.encode_queries(tokens), multiplied.encode_queries(tokens))
+
+
 def test_more_candidates_of_the_exact_ranking_are_found_than_by_chance():
     rng = np.random.default_rng(11)
     centres = rng.standard_normal((40, 32))
@@ -202,6 +239,7 @@ def test_random_streams_are_what_they_were():
     np.testing.assert_allclose(first, [1.06494558, -1.97558641, -0.78920996, 0.26778311], rtol=1e-6)
     sketch = count_sketch(8, 16, (42, 19, 1))
     assert (sketch.columns * sketch.signs).tolist() == [5, 11, -15, -6, 5, 1, -2, 4]
+    assert signs((2, 4), (42, 19, 1)).tolist() == [[1, 1, -1, -1], [1, 1, -1, 1]]
 
 
 def test_random_numbers_are_normal_and_uniform():
@@ -214,6 +252,12 @@ def test_random_numbers_are_normal_and_uniform():
     assert np.bincount(sketch.columns).min() > 4700
     assert abs(sketch.signs.sum()) < 800
     assert abs((sketch.signs * (sketch.columns - 3.5)).mean()) < 0.05
+    assert abs(signs((200, 200), (1, 2, 3)).sum()) < 800
+
+
+@each_config
+def test_a_configuration_survives_json(config):
+    assert FDEConfig(**json.loads(json.dumps(dataclasses.asdict(config)))) == config
 
 
 def test_the_seed_decides_in_this_process_and_in_another(tokens):
@@ -251,6 +295,8 @@ def test_the_configuration_loads_without_a_compiler():
         {"projected_dim": "16"},
         {"fill_empty": 1},
         {"final_dim": 0},
+        {"projection": "ams"},
+        {"control_variate": 0},
         {"seed": -1},
         {"seed": None},
     ],
@@ -286,3 +332,11 @@ def test_given_matrices_that_do_not_fit_are_refused():
         FDE.from_matrices(config, gaussians, inner)
     with pytest.raises(InvalidInputError, match="outside 0 to 3"):
         FDE.from_matrices(config, gaussians, CountSketch(fitting.columns + 1, fitting.signs))
+    dense = FDEConfig(2, 3, 4, projection="dense")
+    matrix = np.ones((2, DIM, 4), np.float32)
+    FDE.from_matrices(dense, gaussians, matrix)
+    with pytest.raises(InvalidInputError, match="no count sketch"):
+        FDE.from_matrices(config, gaussians, matrix)
+    for wrong in (fitting, matrix[:, :, :3]):
+        with pytest.raises(InvalidInputError, match="inner projection has shape"):
+            FDE.from_matrices(dense, gaussians, wrong)

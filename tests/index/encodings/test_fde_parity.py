@@ -47,43 +47,70 @@ def slow_block(projected, points, gaussian, index, document, fill):
     return np.zeros(len(projected[0]))
 
 
+def slow_project(point, inner, r, width):
+    if inner is None:
+        return point
+    if isinstance(inner, CountSketch):
+        return slow_sketch(point, inner.columns[r], inner.signs[r], width)
+    return [sum(point[j] * inner[r, j, c] for j in range(len(point))) for c in range(width)]
+
+
 def slow_encode(config, gaussians, inner, final, points, document):
     if len(points) == 0:
         return np.zeros(config.output_dim(gaussians.shape[1]))
     points = points.astype(np.float64)
+    payload, kept = points, []
+    if config.control_variate:
+        kept = points.mean(axis=0) if document else config.repetitions * points.sum(axis=0)
+        payload = points - points.mean(axis=0) if document else points
     blocks = []
     for r in range(config.repetitions):
-        projected = points
-        if inner is not None:
-            projected = [slow_sketch(p, inner.columns[r], inner.signs[r], config.projected_dim) for p in points]
+        projected = [slow_project(p, inner, r, config.projected_dim) for p in payload]
         for index in range(2**config.simhash_bits):
             blocks.append(slow_block(projected, points, gaussians[r], index, document, config.fill_empty))
     flat = np.concatenate(blocks)
-    return flat if final is None else slow_sketch(flat, final.columns, final.signs, config.final_dim)
+    folded = flat if final is None else slow_sketch(flat, final.columns, final.signs, config.final_dim)
+    return np.concatenate([folded, kept])
 
 
 def random_sketch(rng, shape, width):
     return CountSketch(rng.integers(0, width, shape), rng.choice([-1.0, 1.0], shape))
 
 
-@settings(deadline=None, max_examples=60)
-@given(
+def random_inner(rng, config, dim):
+    width = config.projected_dim
+    if width is None or width >= dim:
+        return None
+    if config.projection == "dense":
+        return rng.choice([-1.0, 1.0], (config.repetitions, dim, width)) / np.sqrt(width)
+    return random_sketch(rng, (config.repetitions, dim), width)
+
+
+configs = st.builds(
+    FDEConfig,
     repetitions=st.integers(1, 3),
-    bits=st.integers(0, 5),
-    projected=st.sampled_from([None, 1, 3, 4, 9]),
-    fill=st.booleans(),
-    final=st.sampled_from([None, 1, 17]),
+    simhash_bits=st.integers(0, 5),
+    projected_dim=st.sampled_from([None, 1, 3, 4, 9, 16, 20, 55]),
+    fill_empty=st.booleans(),
+    final_dim=st.sampled_from([None, 1, 17]),
+    projection=st.sampled_from(["sketch", "dense"]),
+    control_variate=st.booleans(),
+)
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    config=configs,
+    dim=st.sampled_from([1, 9, 64, 70]),
     lengths=st.lists(st.integers(0, 12), max_size=4),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_encoding_equals_the_reference(repetitions, bits, projected, fill, final, lengths, seed):
-    dim = 9
+def test_encoding_equals_the_reference(config, dim, lengths, seed):
     rng = np.random.default_rng(seed)
-    config = FDEConfig(repetitions, bits, projected, fill, final)
     # Small fractions: sums of their products are exact, so that no sign depends on the order of summation.
-    gaussians = rng.integers(-16, 17, (repetitions, dim, bits)) / 8
-    inner = random_sketch(rng, (repetitions, dim), projected) if projected and projected < dim else None
-    outer = random_sketch(rng, config.virtual_dim(dim), final) if final else None
+    gaussians = rng.integers(-16, 17, (config.repetitions, dim, config.simhash_bits)) / 8
+    inner = random_inner(rng, config, dim)
+    outer = random_sketch(rng, config.virtual_dim(dim), config.final_dim) if config.final_dim else None
     items = [rng.integers(-16, 17, (n, dim)) / 8 for n in lengths]
     for item in items:
         item[rng.random(len(item)) < 0.1] = 0  # zero vectors: every bit is 0, strictly
@@ -97,7 +124,7 @@ def test_encoding_equals_the_reference(repetitions, bits, projected, fill, final
         assert result.shape == (len(items), encoding.output_dim)
         assert result.dtype == np.float32
         for row, reference in zip(result, expected, strict=True):
-            np.testing.assert_allclose(row, reference, rtol=1e-5, atol=1e-5)
+            np.testing.assert_allclose(row, reference, rtol=1e-5, atol=1e-5 * max(1, np.abs(reference).max()))
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 7])

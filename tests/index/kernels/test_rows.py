@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latefold.index.kernels.rows import FP16, LVQ8, decode, quantize
+from latefold.index.kernels.rows import FP16, LVQ4, LVQ8, decode, quantize
 
 
 def quantize_twin(vectors, constants):
@@ -30,6 +30,22 @@ def test_kernels_equal_their_twins(count, dim, seed):
     # lower + step * code is exact in the product, so that only the sum is rounded, fused or not
     np.testing.assert_array_equal(decode(rows, dim, LVQ8), decode_twin(rows))
     np.testing.assert_array_equal(decode(vectors.astype("<f2").view(np.uint8), dim, FP16), vectors.astype(np.float16))
+
+
+@settings(deadline=None)
+@given(st.integers(0, 9), st.integers(1, 70), st.integers(0, 2**32 - 1))
+def test_kernels_of_nibbles_equal_their_twins(count, dim, seed):
+    rng = np.random.default_rng(seed)
+    vectors = rng.random((count, dim)).astype(np.float32)
+    constants = np.tile(np.array([0, 1 / 15], np.float16), (count, 1)).astype(np.float32)
+    half = -(-dim // 2)
+    rows = np.zeros((count, half + 4), np.uint8)
+    rows[:, half:] = constants.astype("<f2").view(np.uint8)
+    quantize(vectors, constants, rows, LVQ4)
+    codes = np.minimum((vectors - constants[:, :1]) / constants[:, 1:] + np.float32(0.5), 15).astype(np.uint8)
+    padded = np.pad(codes, ((0, 0), (0, 2 * half - dim)))
+    np.testing.assert_array_equal(rows[:, :half], padded[:, :half] | padded[:, half:] << 4)
+    np.testing.assert_array_equal(decode(rows, dim, LVQ4), constants[:, 1:] * codes)
 
 
 @pytest.mark.parametrize("layout", [LVQ8, FP16])

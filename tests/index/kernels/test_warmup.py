@@ -6,9 +6,14 @@ from numba.core.registry import CPUDispatcher
 
 from latefold.encoders.embeddings import TokenEmbeddings
 from latefold.index import kernels
+from latefold.index.encodings.carving import carve
 from latefold.index.encodings.fde import FDE, FDEConfig
+from latefold.index.encodings.learned import Learned, LearnedConfig
+from latefold.index.kernels.graph import beam_search
+from latefold.index.kernels.queries import pack
 from latefold.index.kernels.warmup import warm_up
-from latefold.index.lvq import LVQ
+from latefold.index.lvq import LVQ, TwoLevelLVQ
+from latefold.index.single import SingleVectors
 from latefold.index.tokens.base import codec
 
 
@@ -31,7 +36,7 @@ def read_only(array, path):
 def test_nothing_compiles_after_warm_up(tmp_path):
     warm_up()
     before = compiled()
-    assert len(before) == 7
+    assert len(before) == 20
     assert {len(signatures) for signatures in before.values()} == {1}
 
     rng = np.random.default_rng(0)
@@ -47,15 +52,45 @@ def test_nothing_compiles_after_warm_up(tmp_path):
         for stored in (rows, read_only(rows, tmp_path / name)):
             chosen.score(tokens, stored, offsets)
             chosen.score(tokens.take([0]), stored, frozen_offsets, np.array([2, 0]))
-    for config in (FDEConfig(), FDEConfig(3, 0), FDEConfig(2, 3, None), FDEConfig(2, 5, 4, final_dim=40)):
+    carve(tokens, 0.7)
+    for config in (
+        FDEConfig(),
+        FDEConfig(3, 0),
+        FDEConfig(2, 3, None),
+        FDEConfig(2, 5, 4, final_dim=40),
+        FDEConfig(2, 5, 64, fill_empty=False, projection="dense", control_variate=True),
+    ):
         encoding = FDE(config, tokens.dim)
         vectors = encoding.encode_documents(tokens)
         queries = encoding.encode_queries(tokens)
-        lvq = LVQ.fit(vectors)
-        rows = lvq.encode(vectors)
-        for stored in (rows, read_only(rows, tmp_path / "vectors")):
-            lvq.decode(stored)
-            lvq.scores(queries, stored)
-            lvq.scores(queries[:1], stored, np.array([1]))
-
+        use(SingleVectors(encoding, None, LVQ.fit(vectors)), queries, vectors, tmp_path)
+    for config in (LearnedConfig(width=8, learn_tokens=16), LearnedConfig(features="fde", mean_skip=False)):
+        learned = Learned.fit(config, tokens)
+        vectors = learned.encode_documents(tokens)
+        codes = codec("lvq8").fit(tokens.vectors).encode(tokens.vectors)
+        learned.encode_codes(read_only(codes, tmp_path / "codes"), frozen_offsets)
+        learned.misfit(tokens)
+        use(SingleVectors(learned, None, LVQ.fit(vectors, 4)), learned.encode_queries(tokens), vectors, tmp_path)
     assert compiled() == before
+
+
+def use(single, queries, vectors, folder):
+    """Everything that a search or a build does with single vectors."""
+    lvq = single.lvq
+    rows = lvq.encode(vectors)
+    allowed = np.array([True, False, True])
+    links = np.array([[1, -1], [0, 2], [1, -1]], np.int32)
+    for stored in (rows, read_only(rows, folder / "vectors")):
+        lvq.decode(stored)
+        lvq.scores(queries, stored)
+        lvq.scores(queries[:1], stored, np.array([1]))
+        lvq.top(queries, stored, 2, positions=np.array([1]))
+        for mask in (None, allowed):
+            single.top(queries, stored, 2, allowed=mask)
+        for neighbours in (links, read_only(links, folder / "links")):
+            beam_search(neighbours, 0, stored, pack(queries, lvq.mean, lvq.bits), lvq.bits, 2)
+    if lvq.bits == 4:
+        both = TwoLevelLVQ(lvq)
+        primary, secondary = both.encode(vectors)
+        both.decode(primary, secondary)
+        both.rescore(queries, primary, read_only(secondary, folder / "rest"), np.zeros((len(queries), 2), np.int64))

@@ -154,7 +154,9 @@ def test_the_seal_sees_every_change_to_settings_and_schema(folder: Path, sql: st
         CatalogReader(folder)
 
 
-@pytest.mark.parametrize(("version", "error"), [(2, FormatVersionError), (-3, IndexCorruptedError)])
+@pytest.mark.parametrize(
+    ("version", "error"), [(1, FormatVersionError), (3, FormatVersionError), (-3, IndexCorruptedError)]
+)
 def test_another_version(folder: Path, version: int, error: type[Exception]) -> None:
     execute(folder, f"PRAGMA user_version = {version}")
     with pytest.raises(error, match=CATALOG):

@@ -71,7 +71,9 @@ def test_impossible_sizes_are_damage(rows: int, columns: int) -> None:
 
 def test_versions() -> None:
     check_version(FORMAT_VERSION, "x.bin")
-    with pytest.raises(FormatVersionError, match=r"x\.bin has format version 2.*upgrade latefold"):
+    with pytest.raises(FormatVersionError, match=r"x\.bin has format version 3.*upgrade latefold"):
         check_version(FORMAT_VERSION + 1, "x.bin")
+    with pytest.raises(FormatVersionError, match=r"x\.bin has format version 1.*index again"):
+        check_version(1, "x.bin")
     with pytest.raises(IndexCorruptedError, match=r"x\.bin has format version 0"):
         check_version(0, "x.bin")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from latefold.index.storage.segments import (
     orphans,
     remove,
     remove_segment,
+    rewrite_segment,
     write_segment,
 )
 
@@ -134,6 +136,41 @@ def test_counts_that_disagree_with_the_catalog_are_refused(tmp_path: Path) -> No
         open_segment(tmp_path, replace(info, files=info.files[:3]))
 
 
+def test_a_rewritten_segment_has_new_vectors_and_shares_the_rest(tmp_path: Path) -> None:
+    old = make_segment([3, 0, 2])
+    info = write_segment(tmp_path, old)
+    blocks = [np.full((2, 7), 1, np.uint8), np.full((1, 7), 2, np.uint8)]
+    links = np.array([[1, 2], [0, -1], [0, 1], [1, 1]], np.int32)
+    graphed = rewrite_segment(tmp_path, info, graph=links)
+    found = open_segment(tmp_path, graphed)
+    assert_equal(found, old)
+    np.testing.assert_array_equal(found.graph, links)
+    new = rewrite_segment(tmp_path, graphed, (7, iter(blocks)))
+    remove_segment(tmp_path, info.id)
+    remove_segment(tmp_path, graphed.id)
+    found = open_segment(tmp_path, new)
+    assert_equal(found, replace(old, vectors=np.concatenate(blocks)))
+    assert found.graph is None
+    assert check_segment(tmp_path, new) == sum(file.size for file in new.files)
+
+
+def test_a_segment_is_rewritten_where_there_are_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    info = write_segment(tmp_path, make_segment([3, 1]))
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    new = rewrite_segment(tmp_path, info, (SINGLE, [np.zeros((2, SINGLE), np.uint8)]))
+    assert check_segment(tmp_path, new) == check_segment(tmp_path, info)
+
+
+def test_a_graph_of_another_segment_is_refused(tmp_path: Path) -> None:
+    info = write_segment(tmp_path, make_segment([3, 1]))
+    wrong = rewrite_segment(tmp_path, info, graph=np.zeros((9, 4), np.int32))
+    with pytest.raises(IndexCorruptedError, match=r"graph\.bin"):
+        open_segment(tmp_path, wrong)
+
+
 @pytest.mark.parametrize("name", SEGMENT_FILES)
 def test_a_newer_version_is_refused(tmp_path: Path, name: str) -> None:
     info = write_segment(tmp_path, make_segment([3, 1, 2]))
@@ -141,7 +178,7 @@ def test_a_newer_version_is_refused(tmp_path: Path, name: str) -> None:
     data = bytearray(path.read_bytes())
     data[4] += 1
     path.write_bytes(data)
-    with pytest.raises(FormatVersionError, match=rf"{name} has format version 2"):
+    with pytest.raises(FormatVersionError, match=rf"{name} has format version 3"):
         open_segment(tmp_path, info)
 
 
