@@ -16,7 +16,7 @@ from .evaluate import exact_scores, search_all, vector_recall
 from .metrics import Quality, Rankings, quality
 from .yardsticks import bm25_run, cosine_run, fused_run, mean_pooled
 
-MODES: Final[tuple[Mode, ...]] = ("exact", "fde", "lexical", "hybrid")
+MODES: Final[tuple[Mode, ...]] = ("exact", "ann", "lexical", "hybrid")
 BM25, POOLED, BM25_POOLED = "BM25 (bm25s)", "mean-pooled", "BM25 + mean-pooled"
 YARDSTICKS: Final = (BM25, POOLED, BM25_POOLED)
 _DEPTH = 100

@@ -194,7 +194,7 @@ def vector_recall(
     encoder = index.encoder if mode != "lexical" else None
     if encoder is None:
         return None
-    vector_mode: Mode = mode if mode in ("exact", "fde") else "auto"
+    vector_mode: Mode = mode if mode in ("exact", "ann") else "auto"
     depth = _TOP if vector_mode == mode else _DEPTH
     if truth is None:
         truth = exact_scores(dataset, index, progress)

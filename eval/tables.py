@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +10,14 @@ import numpy as np
 from ..encoders.errors import MissingExtraError
 from ..retrieval.stats import IndexStats
 from .comparison import BM25, BM25_POOLED, MODES, POOLED, YARDSTICKS, Comparison
+from .markdown import page, table
 from .metrics import Quality
 from .systems import STAGES, Build, Footprint, Latency, Systems
 
 SYSTEMS = (*YARDSTICKS, *MODES)
 _PARTS = ("tokens", "vectors", "offsets", "rows", "catalog", "params", "total")
 _QUALITY_NOTE = (
-    "Means over the judged queries. `exact`, `fde`, `lexical` and `hybrid` are modes of one index a collection. "
+    "Means over the judged queries. `exact`, `ann`, `lexical` and `hybrid` are modes of one index a collection. "
     f"Yardsticks: {BM25} with k1 1.2, b .75, stems and English stop words; {POOLED}, the same encoder with one mean "
     f"vector a document, by cosine; {BM25_POOLED}, their reciprocal rank fusion."
 )
@@ -48,7 +49,7 @@ def quality_page(results: Sequence[Comparison], about: str) -> str:
         "## By collection": "![nDCG@10 by collection](quality.png)",
         "## How this was measured": about,
     }
-    return _page(sections)
+    return page(sections)
 
 
 def systems_page(result: Systems, about: str) -> str:
@@ -66,7 +67,7 @@ def systems_page(result: Systems, about: str) -> str:
         "## Memory": _memory_note(result.footprint),
         "## How this was measured": about,
     }
-    return _page(sections)
+    return page(sections)
 
 
 def plot_quality(results: Sequence[Comparison], path: Path) -> None:
@@ -89,15 +90,11 @@ def plot_quality(results: Sequence[Comparison], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def _page(sections: Mapping[str, str]) -> str:
-    return "\n\n".join(f"{heading}\n\n{body}" for heading, body in sections.items()) + "\n"
-
-
 def _search_note(result: Systems) -> str:
     calibration = result.stats.calibration or {}
     return (
         f"Single queries, text in and 10 hits out, one at a time; {result.latencies[0].queries} queries a mode, none "
-        f"answered from a cache. Stages are medians in milliseconds. Mode `fde` reranks "
+        f"answered from a cache. Stages are medians in milliseconds. Mode `ann` reranks "
         f"{calibration.get('candidates', 'the configured number of')} candidates."
     )
 
@@ -121,7 +118,7 @@ def _mean(results: Sequence[Comparison], system: str, measure: Measure) -> float
 def _measure_table(results: Sequence[Comparison], measure: Measure) -> str:
     rows = [[result.dataset, *(_decimal(measure(result.quality[system])) for system in SYSTEMS)] for result in results]
     rows.append(["**mean**", *(f"**{_decimal(_mean(results, system, measure))}**" for system in SYSTEMS)])
-    return _table(["", *SYSTEMS], rows)
+    return table(["", *SYSTEMS], rows)
 
 
 def _fusion_sentence(results: Sequence[Comparison]) -> str:
@@ -136,13 +133,13 @@ def _ratio_table(results: Sequence[Comparison]) -> str:
         [mode, *(f"{_mean(results, mode, ndcg) / _mean(results, yardstick, ndcg):.3f}" for yardstick in YARDSTICKS)]
         for mode in MODES
     ]
-    return _table(["", *YARDSTICKS], rows)
+    return table(["", *YARDSTICKS], rows)
 
 
 def _exact_table(results: Sequence[Comparison]) -> str:
     modes = list(results[0].recall_vs_exact)
     rows = [[result.dataset, *(_decimal(result.recall_vs_exact[mode]) for mode in modes)] for result in results]
-    return _table(["", *modes], rows)
+    return table(["", *modes], rows)
 
 
 def _build_table(build: Build) -> str:
@@ -152,7 +149,7 @@ def _build_table(build: Build) -> str:
         ["`Index.add` (encoding, compressing, committing)", f"{indexed:.1f}", f"{build.ratio:.2f}"],
     ]
     note = f"Calibration after it took {build.calibrate_seconds:.1f} s. Both were timed chunk by chunk in turn."
-    return _table(["", "documents / s", "time against the encoder alone"], rows) + "\n\n" + note
+    return table(["", "documents / s", "time against the encoder alone"], rows) + "\n\n" + note
 
 
 def _latency_table(latencies: Sequence[Latency]) -> str:
@@ -160,7 +157,7 @@ def _latency_table(latencies: Sequence[Latency]) -> str:
         [f"`{item.mode}`", *(f"{item.stages[stage]:.1f}" for stage in STAGES), f"**{item.p50:.1f}**", f"{item.p95:.1f}"]
         for item in latencies
     ]
-    return _table(["mode", *STAGES, "p50", "p95"], rows)
+    return table(["mode", *STAGES, "p50", "p95"], rows)
 
 
 def _bytes_table(stats: IndexStats) -> str:
@@ -169,13 +166,8 @@ def _bytes_table(stats: IndexStats) -> str:
         [part, f"{stats.bytes[part] / count:,.0f}", f"{stats.bytes[part] / max(1, stats.bytes['total']):.1%}"]
         for part in _PARTS
     ]
-    return _table(["part", "bytes", "share"], rows)
+    return table(["part", "bytes", "share"], rows)
 
 
 def _decimal(value: float) -> str:
     return f"{value:.4f}"
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -19,14 +19,14 @@ import numpy as np
 from ..encoders.base import Encoder, Progress
 from ..encoders.embeddings import TokenEmbeddings
 from ..encoders.errors import LatefoldError
-from ..index.encodings.fde import FDE
-from ..index.lvq import LVQ
 from ..index.storage.format import CATALOG
 from ..index.tokens.base import codec
 from ..retrieval.config import IndexConfig
 from ..retrieval.documents import encoded_text
 from ..retrieval.index import Index
+from ..retrieval.tune import most_bytes
 from ..retrieval.types import Document
+from ..retrieval.writer import unfitted
 from .options import IngestOptions, Kind
 from .records import count_records
 from .sources import SourceReader
@@ -117,6 +117,8 @@ def plan(
     cost = _measure(strata, encoder, config)
     seconds = total * cost.seconds + sum(stratum.total * stratum.seconds_per_document for stratum in strata)
     parts = {name: round(total * size) for name, size in cost.disk.items()}
+    if config.encoding != "fde" and total * cost.tokens > config.exact_below:
+        parts["vectors"] = total * most_bytes(config)  # what calibration replaces the unfitted vectors by
     return Plan(
         files=len(found.files),
         bytes=found.bytes,
@@ -218,8 +220,7 @@ def _measure(strata: Sequence[_Stratum], encoder: Encoder, config: IndexConfig) 
 def _fold(embeddings: TokenEmbeddings, config: IndexConfig) -> tuple[int, int]:
     """Bytes that token codes and single vectors of these documents take, found by making them."""
     codes = codec(config.codec).fit(embeddings.vectors).encode(embeddings.vectors)
-    single = FDE(config.fde, embeddings.dim).encode_documents(embeddings)
-    return codes.nbytes, LVQ.fit(single).encode(single).nbytes
+    return codes.nbytes, unfitted(config, embeddings.dim).encode_documents(embeddings).nbytes
 
 
 def _catalog_bytes(documents: Sequence[Document]) -> float:

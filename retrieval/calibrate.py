@@ -1,4 +1,4 @@
-"""Calibration: how many candidates the single-vector stage needs, measured against exact MaxSim on this very index."""
+"""Calibration: what the single vectors find of the exact MaxSim ranking on this very index, and how many to rerank."""
 
 from __future__ import annotations
 
@@ -10,119 +10,178 @@ import numpy as np
 
 from ..encoders.base import Encoder, Progress
 from ..encoders.embeddings import TokenEmbeddings
-from .documents import encoded_text
-from .search import Ranking, candidates, exact
-from .snapshot import Fitted, Snapshot
-from .types import Document
+from .pseudo import NOBODY, Queries, live_rows, pseudo_queries
+from .search import candidates, exact
+from .snapshot import Fitted, IntArray, Snapshot
 
 DEPTHS = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 """Candidate counts that are tried."""
-_TOP = 10
+TOP = 10
+DEEP = 100
 _QUERIES = 64
-_QUERY_WORDS = 12
+_REAL_QUERIES = 256
 _FLOPS = 2e12
 """Multiply-adds times two that the exact side may cost: about ten seconds of one core."""
+
+_NOWHERE = np.iinfo(np.int64).max
+
+Curve = tuple[tuple[int, float], ...]
 
 
 @dataclass(frozen=True)
 class Calibration:
     """What was measured, and the choice made from it.
 
-    curve: `(candidates, recall)` pairs, recall being the share of the exact MaxSim top 10 among that many candidates.
-    candidates: the smallest count that reaches the target, or the largest one tried. recall: its measured recall.
+    curve: `(candidates, recall)` pairs, recall being the share of the exact MaxSim top 10 among that many candidates;
+    curve_100 the same of the top 100. candidates: the smallest count that reaches the target, or the largest one
+    tried. recall: its measured recall. single and bytes: the single vector and what it takes a document. real: whether
+    the queries were given, not cut from documents. options: what was tried in its stead (see `tune.Option`). drift:
+    mean misfit of documents that came after the fit over that of those before; None when there are none.
+    warning: what the reader should know, or None.
     """
 
     generation: int
     documents: int
     queries: int
-    curve: tuple[tuple[int, float], ...]
+    curve: Curve
+    curve_100: Curve
     candidates: int
     recall: float
+    target: float
+    single: str
+    bytes: int
+    real: bool
+    options: tuple[dict[str, Any], ...] = ()
+    drift: float | None = None
+    warning: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
         return asdict(self)
 
 
-def calibrate(
-    snapshot: Snapshot, fitted: Fitted, encoder: Encoder | None, progress: Progress | None = None
-) -> Calibration | None:
-    """Measure candidate recall with pseudo-queries: short passages of stored documents, each against all others.
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """Queries with the rows of their exact MaxSim top 100, best first, without the document each was cut from."""
 
-    The document a pseudo-query was cut from is left out of its truth, since it is too easy to find. Returns None for
-    an index of fewer than 20 documents, where there is nothing to choose.
+    queries: Queries
+    truth: Sequence[IntArray]
+
+
+def judge(
+    snapshot: Snapshot, fitted: Fitted, encoder: Encoder | None, real: TokenEmbeddings | None, progress: Progress | None
+) -> Judged | None:
+    """Exact answers to held-out queries: real ones if given, else passages of documents. None if there is too little.
+
+    An index of fewer than 20 documents offers no choice.
     """
-    if snapshot.documents < 2 * _TOP:
+    if snapshot.documents < 2 * TOP:
         return None
     rng = np.random.default_rng(snapshot.catalog.generation)
-    owners, queries = _pseudo_queries(snapshot, encoder, rng)
+    if real is None:
+        rows = live_rows(snapshot)
+        chosen = rng.choice(rows, size=min(_affordable(snapshot, _QUERIES), len(rows)), replace=False)
+        queries = pseudo_queries(snapshot, encoder, chosen, rng)
+    else:
+        count = min(len(real), _affordable(snapshot, _REAL_QUERIES))
+        kept = real.take(np.sort(rng.choice(len(real), size=count, replace=False)))
+        queries = Queries([NOBODY] * count, kept)
     if not len(queries):
         return None
+    truth = []
+    for number in range(len(queries)):
+        if progress is not None:
+            progress("judge", number, len(queries))
+        ranking = exact(snapshot, fitted, queries.embeddings.take([number]), snapshot.allowed(None), DEEP + 1)[0]
+        rows = np.array([row for row, _ in ranking], dtype=np.int64)
+        truth.append(rows[rows != queries.owners[number]][:DEEP])
     if progress is not None:
-        progress("calibrate", 0, 2)
-    allowed = snapshot.allowed(None)
-    truth = _without_owner(exact(snapshot, fitted, queries, allowed, _TOP + 1), owners, _TOP)
-    if progress is not None:
-        progress("calibrate", 1, 2)
-    found = candidates(snapshot, fitted, queries, allowed, min(DEPTHS[-1], snapshot.documents) + 1)
-    depths = [depth for depth in DEPTHS if depth < snapshot.documents] or [snapshot.documents]
-    curve = tuple((depth, _recall(truth, found, owners, depth)) for depth in depths)
-    reached = [point for point in curve if point[1] >= snapshot.config.target_recall]
-    count, recall = reached[0] if reached else curve[-1]
-    if progress is not None:
-        progress("calibrate", 2, 2)
-    return Calibration(snapshot.catalog.generation, snapshot.documents, len(queries), curve, count, recall)
+        progress("judge", len(queries), len(queries))
+    return Judged(queries, truth)
 
 
-def _pseudo_queries(
-    snapshot: Snapshot, encoder: Encoder | None, rng: np.random.Generator
-) -> tuple[list[int], TokenEmbeddings]:
-    per_query = 2.0 * snapshot.tokens * snapshot.dim * 2 * _QUERY_WORDS
-    count = int(np.clip(_FLOPS / max(per_query, 1.0), 16, _QUERIES))
-    live = [
-        segment.rows if mask is None else segment.rows[mask]
-        for segment, mask in zip(snapshot.segments, snapshot.live, strict=True)
+def _affordable(snapshot: Snapshot, most: int) -> int:
+    per_query = 2.0 * snapshot.tokens * snapshot.dim * 16
+    return int(np.clip(_FLOPS / max(per_query, 1.0), 16, most))
+
+
+def measure(snapshot: Snapshot, fitted: Fitted, judged: Judged) -> tuple[Curve, Curve]:
+    """Recall of the exact top 10 and top 100 within each number of candidates, found as a search finds them."""
+    count = min(DEPTHS[-1], snapshot.documents) + 1
+    found = candidates(snapshot, fitted, judged.queries.embeddings, snapshot.allowed(None), count)
+    ranks = [
+        _ranks(truth, rows[rows != owner])
+        for truth, rows, owner in zip(judged.truth, found, judged.queries.owners, strict=True)
     ]
-    rows = np.concatenate(live)
-    chosen = np.sort(rng.choice(rows, size=min(count, len(rows)), replace=False)).tolist()
-    return _from_texts(snapshot, encoder, chosen, rng) if encoder else _from_vectors(snapshot, chosen, rng)
+    depths = depths_of(snapshot.documents)
+    return recall_curve([r[:TOP] for r in ranks], depths), recall_curve(ranks, depths)
 
 
-def _from_texts(
-    snapshot: Snapshot, encoder: Encoder, rows: Sequence[int], rng: np.random.Generator
-) -> tuple[list[int], TokenEmbeddings]:
-    owners, texts = [], []
-    for row, record in sorted(snapshot.catalog.records(rows).items()):
-        words = encoded_text(Document(record.id, record.text, record.title)).split()
-        if words:
-            start = int(rng.integers(0, max(1, len(words) - _QUERY_WORDS + 1)))
-            owners.append(row)
-            texts.append(" ".join(words[start : start + _QUERY_WORDS])[:1000])
-    return owners, encoder.encode_queries(texts)
+def depths_of(documents: int) -> list[int]:
+    """The candidate counts that say something about so many documents."""
+    return [depth for depth in DEPTHS if depth < documents] or [documents]
 
 
-def _from_vectors(
-    snapshot: Snapshot, rows: Sequence[int], rng: np.random.Generator
-) -> tuple[list[int], TokenEmbeddings]:
-    owners, queries = [], []
-    for row in rows:
-        segment, position = snapshot.locate(row)
-        begin, end = int(segment.offsets[position]), int(segment.offsets[position + 1])
-        if end > begin and snapshot.fitted is not None:
-            start = int(rng.integers(begin, max(begin + 1, end - 2 * _QUERY_WORDS + 1)))
-            owners.append(row)
-            queries.append(snapshot.fitted.codec.decode(segment.tokens[start : min(end, start + 2 * _QUERY_WORDS)]))
-    return owners, TokenEmbeddings.from_list(queries, dim=snapshot.dim)
+def _ranks(truth: IntArray, found: IntArray) -> IntArray:
+    """The place, from 0, of each row of the truth among the found; past any end when it is not there."""
+    places = {row: place for place, row in enumerate(found.tolist())}
+    return np.array([places.get(row, _NOWHERE) for row in truth.tolist()], dtype=np.int64)
 
 
-def _without_owner(rankings: Sequence[Ranking], owners: Sequence[int], k: int) -> list[list[int]]:
-    return [[row for row, _ in ranking if row != owner][:k] for ranking, owner in zip(rankings, owners, strict=True)]
+def recall_curve(ranks: Sequence[IntArray], depths: Sequence[int]) -> Curve:
+    """Mean share of the ranks (from 0) of a query's true answers that are below each depth."""
+    answered = [r for r in ranks if len(r)]
+    return tuple((d, round(float(np.mean([(r < d).mean() for r in answered])), 4) if answered else 0.0) for d in depths)
 
 
-def _recall(truth: Sequence[Sequence[int]], found: Sequence[Any], owners: Sequence[int], depth: int) -> float:
-    shares = []
-    for expected, rows, owner in zip(truth, found, owners, strict=True):
-        if expected:
-            kept = rows[rows != owner][:depth]
-            shares.append(np.isin(expected, kept).mean())
-    return round(float(np.mean(shares)), 4) if shares else 0.0
+def needed(curve: Curve, target: float) -> tuple[int, float] | None:
+    """The first point of a curve that reaches the target."""
+    return next((point for point in curve if point[1] >= target), None)
+
+
+def conclude(
+    snapshot: Snapshot,
+    fitted: Fitted,
+    judged: Judged,
+    target: float,
+    options: Sequence[dict[str, Any]] = (),
+    drift: float | None = None,
+) -> Calibration:
+    """Measure the index as it stands and choose the number of candidates."""
+    curve, deep = measure(snapshot, fitted, judged)
+    count, recall = needed(curve, target) or curve[-1]
+    return Calibration(
+        generation=snapshot.catalog.generation,
+        documents=snapshot.documents,
+        queries=len(judged.queries),
+        curve=curve,
+        curve_100=deep,
+        candidates=count,
+        recall=recall,
+        target=target,
+        single=fitted.single.name,
+        bytes=fitted.single.width,
+        real=NOBODY in judged.queries.owners,
+        options=tuple(options),
+        drift=drift,
+        warning=_warning(snapshot, target, count, recall, drift),
+    )
+
+
+_MANY = 0.05
+_DRIFTED = 1.5
+"""Dictionary entries have 1.3 times, abstracts on aerodynamics twice the misfit of the package descriptions that an
+encoding was fitted to."""
+
+
+def _warning(snapshot: Snapshot, target: float, count: int, recall: float, drift: float | None) -> str | None:
+    if recall < target:
+        return (
+            f"the single vectors find {recall:.3f} of the exact top {TOP} among {count} candidates, short of the "
+            f"target {target}: their data defeats them; search with mode exact where every answer counts"
+        )
+    if count > max(1000, _MANY * snapshot.documents):
+        return f"{count} candidates are needed for recall {target}: searches will be slow; consider a lower target"
+    if drift is not None and drift > _DRIFTED:
+        return f"documents added since the fit are fitted {drift:.2f} times worse: run `latefold optimize --refit`"
+    return None

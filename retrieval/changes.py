@@ -6,19 +6,23 @@ Every function expects the caller to hold `session.writing()`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
-from ..encoders.base import Progress
+from ..encoders.base import Encoder, Progress
 from ..encoders.embeddings import TokenEmbeddings
-from ..encoders.errors import DuplicateDocumentError, InvalidEmbeddingsError
-from . import calibrate as calibration
+from ..encoders.errors import DuplicateDocumentError, InvalidEmbeddingsError, MissingExtraError, StorageError
 from . import writer
+from .calibrate import Calibration, conclude, judge
 from .documents import as_document, batches, first_duplicate, not_found
+from .search import scans_exactly
 from .session import Session
+from .snapshot import Fitted, Snapshot
 from .sync import Synchronizer
-from .types import Document, SyncReport
+from .tune import drift, tune
+from .types import Document, Source, SyncReport
 
 DocumentLike = Document | Mapping[str, Any]
 
@@ -42,6 +46,7 @@ def add(
             vectors = embeddings.take(np.arange(done, done + len(batch)))
         session.commit(writer.Change(documents=batch, embeddings=vectors))
         done += len(batch)
+    _first_fit(session, progress)
     return done
 
 
@@ -50,14 +55,24 @@ def upsert(
 ) -> SyncReport:
     """See `Index.upsert`."""
     if embeddings is not None:
-        return _replace(session, [as_document(value) for value in documents], embeddings)
-    total = len(documents) if isinstance(documents, Sequence) else None
-    collector = synchronizer(session, progress, total)
-    for batch in batches(documents, session.snapshot.config.batch_documents):
-        for document in batch:
-            collector.put(document)
-    collector.flush()
-    return collector.report
+        report = _replace(session, [as_document(value) for value in documents], embeddings)
+    else:
+        total = len(documents) if isinstance(documents, Sequence) else None
+        collector = _synchronizer(session, progress, total)
+        for batch in batches(documents, session.snapshot.config.batch_documents):
+            for document in batch:
+                collector.put(document)
+        collector.flush()
+        report = collector.report
+    _first_fit(session, progress)
+    return report
+
+
+def sync(session: Session, sources: Iterable[Source], progress: Progress | None) -> SyncReport:
+    """See `Index.sync`."""
+    report = _synchronizer(session, progress, None).run(sources)
+    _first_fit(session, progress)
+    return report
 
 
 def _replace(session: Session, documents: Sequence[Document], embeddings: TokenEmbeddings) -> SyncReport:
@@ -74,7 +89,7 @@ def _replace(session: Session, documents: Sequence[Document], embeddings: TokenE
     return SyncReport(added=len(documents) - updated, updated=updated)
 
 
-def synchronizer(session: Session, progress: Progress | None, total: int | None) -> Synchronizer:
+def _synchronizer(session: Session, progress: Progress | None, total: int | None) -> Synchronizer:
     """A collector that encodes and commits through the session."""
 
     def encode(documents: Sequence[Document]) -> TokenEmbeddings:
@@ -121,15 +136,81 @@ def optimize(session: Session, progress: Progress | None) -> None:
     session.compact()
 
 
-def calibrate(session: Session, progress: Progress | None) -> calibration.Calibration | None:
-    """See `Index.calibrate`."""
-    snapshot = session.snapshot
-    if snapshot.fitted is None:
+def calibrate(
+    session: Session,
+    encoder: Encoder | None,
+    progress: Progress | None,
+    *,
+    target: float | None = None,
+    queries: TokenEmbeddings | None = None,
+    refit: bool | None = None,
+) -> Calibration | None:
+    """See `Index.calibrate`. encoder: of passages that serve as queries; stored vectors do when None."""
+    snapshot, fitted = session.snapshot, session.snapshot.fitted
+    if fitted is None:
         return None
-    measured = calibration.calibrate(snapshot, snapshot.fitted, session.encoder.get(), progress)
-    if measured is not None:
-        session.commit(writer.Change(settings={"calibration": measured.to_dict()}))
+    before = snapshot.catalog.meta("calibration") or {}
+    target = before.get("target", snapshot.config.target_recall) if target is None else target
+    to_judge, to_fit = _split(queries)
+    judged = judge(snapshot, fitted, encoder, to_judge, progress)
+    if judged is None:
+        return None
+    options = before.get("options", [])
+    if refit if refit is not None else fit_due(snapshot, fitted):
+        tuned = tune(snapshot, fitted, encoder, judged, target, real=to_fit, progress=progress)
+        options = [option.to_dict() for option in tuned.options]
+        _adopt(session, tuned.fitted, progress)
+    _grow_graphs(session, progress)
+    snapshot = session.snapshot
+    fitted = snapshot.fitted or fitted
+    measured = conclude(snapshot, fitted, judged, target, options, drift(snapshot, fitted))
+    session.commit(writer.Change(settings={"calibration": measured.to_dict()}))
     return measured
+
+
+def _adopt(session: Session, fitted: Fitted, progress: Progress | None) -> None:
+    """Put fitted parameters in the place of the present ones."""
+    snapshot = session.snapshot
+    if snapshot.fitted is not None and fitted.single is snapshot.fitted.single:
+        session.commit(writer.Change(settings={"params": {**(snapshot.params or {}), **fitted.to_dict()}}))
+        return
+    report = None if progress is None else lambda done: progress("fold", done, snapshot.documents)
+    writer.refit(session.path, snapshot, fitted, report)
+    session.refresh()
+
+
+def _first_fit(session: Session, progress: Progress | None) -> None:
+    """Fit an index that has outgrown the exact scan and was never fitted.
+
+    What it follows is durable already, so that it waits for the next time where there is no space.
+    """
+    snapshot, fitted = session.snapshot, session.snapshot.fitted
+    if fitted is not None and not fitted.documents and fit_due(snapshot, fitted):
+        with suppress(StorageError):
+            calibrate(session, session.encoder.loaded, progress)
+
+
+def _split(queries: TokenEmbeddings | None) -> tuple[TokenEmbeddings | None, TokenEmbeddings | None]:
+    """Every other query to judge with, the others to fit to: no fit is judged by what it has seen."""
+    if queries is None:
+        return None, None
+    return queries.take(np.arange(0, len(queries), 2)), queries.take(np.arange(1, len(queries), 2))
+
+
+def fit_due(snapshot: Snapshot, fitted: Fitted) -> bool:
+    """Whether the single vectors are fitted to nothing, or to an index less than half or more than twice as large."""
+    if snapshot.config.encoding == "fde" or scans_exactly(snapshot):
+        return False
+    return not 0.5 <= snapshot.documents / max(1, fitted.documents) <= 2
+
+
+def _grow_graphs(session: Session, progress: Progress | None) -> None:
+    """Graphs are an acceleration that needs an optional part: without it the scan serves."""
+    large = sum(len(segment) >= session.snapshot.config.graph_above for segment in session.snapshot.segments)
+    report = None if progress is None else lambda done: progress("graph", done, large)
+    with suppress(MissingExtraError):
+        if large and writer.add_graphs(session.path, session.snapshot, report):
+            session.refresh()
 
 
 def _check_embeddings(session: Session, embeddings: TokenEmbeddings | None, documents: int | None) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
+from ..encoders.errors import InvalidInputError
 from ..index.encodings.fde import FDEConfig
+from ..index.encodings.learned import LearnedConfig
 
 MAX_K = 10_000
 """Most results a search may ask for."""
@@ -21,18 +23,36 @@ MAX_METADATA_DEPTH = 100
 class IndexConfig:
     """How an index stores and searches; fixed when it is created and kept in its catalog.
 
-    codec: token codec, `"lvq8"` (1 byte a dimension) or `"fp16"` (2 bytes). fde: the single vector per document.
-    candidates: documents reranked by MaxSim in mode `fde` until a calibration has chosen the number.
-    target_recall: share of the exact top 10 that calibration aims for. exact_below: number of stored token vectors
-    under which mode `auto` scans everything exactly. batch_documents: documents encoded and committed at a time.
+    codec: token codec, `"lvq8"` (1 byte a dimension) or `"fp16"` (2 bytes). encoding: the single vector per document:
+    `"fde"` (MUVERA, fitted to nothing, as `fde` says), `"learned"` (least squares on the stored documents, as `learned`
+    says), or `"auto"`, whichever measures better. An index begins with the former until `calibrate` fits the latter.
+    dims and bits: of the codes of a learned vector; chosen by measurement when None. target_recall: share of the exact
+    top 10 that calibration wants among the candidates. candidates: documents reranked by MaxSim until a calibration has
+    chosen the number. exact_below: number of stored token vectors under which everything is scanned exactly and
+    nothing is fitted. graph_above: documents of a segment from which a graph replaces the scan.
+    batch_documents: documents encoded and committed at a time.
     """
 
     codec: str = "lvq8"
+    encoding: Literal["auto", "fde", "learned"] = "auto"
     fde: FDEConfig = field(default_factory=FDEConfig)
-    candidates: int = 200
+    learned: LearnedConfig = field(default_factory=LearnedConfig)
+    dims: int | None = None
+    bits: Literal[4, 8] | None = None
     target_recall: float = 0.95
+    candidates: int = 200
     exact_below: int = 200_000
+    graph_above: int = 500_000
     batch_documents: int = 512
+
+    def __post_init__(self) -> None:
+        if self.encoding not in ("auto", "fde", "learned"):
+            raise InvalidInputError(f"encoding is auto, fde or learned; got {self.encoding!r}")
+        if self.bits not in (None, 4, 8):
+            raise InvalidInputError(f"bits is 4 or 8; got {self.bits!r}")
+        if self.dims is not None and not 1 <= self.dims <= 4096:
+            raise InvalidInputError(f"dims is a whole number from 1 to 4096; got {self.dims!r}")
+        check_target(self.target_recall)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
@@ -41,4 +61,11 @@ class IndexConfig:
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> IndexConfig:
         """Inverse of `to_dict`."""
-        return cls(**{**value, "fde": FDEConfig(**value["fde"])})
+        parts = {"fde": FDEConfig(**value["fde"]), "learned": LearnedConfig.from_dict(value["learned"])}
+        return cls(**{**value, **parts})
+
+
+def check_target(recall: float) -> None:
+    """Raise `InvalidInputError` for a recall that no calibration can aim for."""
+    if isinstance(recall, bool) or not isinstance(recall, int | float) or not 0 < recall <= 1:
+        raise InvalidInputError(f"a target recall is above 0 and at most 1; got {recall!r}")

@@ -57,6 +57,11 @@ class LazyEncoder:
                 self.use(load_encoder(self.stored["name"], threads=self._threads, offline=self._offline))
             return self._loaded
 
+    @property
+    def loaded(self) -> Encoder | None:
+        """The encoder if it is at hand."""
+        return self._loaded
+
     def require(self, purpose: str) -> Encoder:
         """The encoder. Raises `InvalidInputError` when the index has none."""
         encoder = self.get()

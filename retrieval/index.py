@@ -19,7 +19,7 @@ from . import changes
 from . import query as queries
 from . import stats as statistics
 from .calibrate import Calibration
-from .config import IndexConfig
+from .config import IndexConfig, check_target
 from .documents import check_query, not_found
 from .encoding import LazyEncoder, check_item
 from .explain import explain
@@ -174,7 +174,7 @@ class Index:
         Commits as it goes: an interrupted run loses nothing that was committed, and the next one continues.
         """
         with self._session.writing():
-            return changes.synchronizer(self._session, progress, None).run(sources)
+            return changes.sync(self._session, sources, progress)
 
     def remove_sources(self, names: Iterable[str]) -> int:
         """Delete the documents of sources and forget them; returns the number of documents deleted."""
@@ -199,10 +199,35 @@ class Index:
             changes.optimize(self._session, progress)
             return self.stats()
 
-    def calibrate(self, progress: Progress | None = None) -> Calibration | None:
-        """Measure candidate recall against exact MaxSim and keep the chosen number of candidates in the index."""
+    def calibrate(
+        self,
+        progress: Progress | None = None,
+        *,
+        target_recall: float | None = None,
+        queries: Sequence[str] | TokenEmbeddings | None = None,
+        refit: bool | None = None,
+    ) -> Calibration | None:
+        """Measure candidate recall against exact MaxSim, and keep in the index what it takes to reach the target.
+
+        Fits the single vectors to the documents when that is due (see `IndexConfig.encoding`) and chooses their form,
+        then the number of candidates. target_recall: share of the exact top 10 to be found; when None, that of the
+        last calibration, or `config.target_recall`. queries: real ones, as texts or token embeddings, in place of
+        passages of the documents; half of them are fitted to, the other half judge. refit: fit again, or not, whether
+        it is due or not. Returns None for an index of fewer than 20 documents. Exact scores do not change.
+        """
+        if target_recall is not None:
+            check_target(target_recall)
+        if queries is not None and not isinstance(queries, TokenEmbeddings):
+            texts = [check_query(text) for text in queries]
+            queries = self._session.encoder.require("calibrate with query texts").encode_queries(texts)
+        if queries is not None:
+            check_item(queries, self.dim, None)
+            if len(queries) < 2:
+                raise InvalidInputError("calibrating with real queries takes at least two of them")
         with self._session.writing():
-            return changes.calibrate(self._session, progress)
+            return changes.calibrate(
+                self._session, self._session.encoder.get(), progress, target=target_recall, queries=queries, refit=refit
+            )
 
     @overload
     def search(
@@ -238,7 +263,7 @@ class Index:
         """The `k` best documents for one query (a list of hits) or for several (a list of lists).
 
         query: a text or a list of texts. embeddings: query token embeddings, instead of or beside the texts. mode:
-        `exact` (MaxSim over everything), `fde` (MUVERA candidates, MaxSim rerank), `lexical` (BM25), `hybrid` (fusion
+        `exact` (MaxSim over everything), `ann` (MaxSim over the best candidates), `lexical` (BM25), `hybrid` (fusion
         of vectors and BM25), `auto` (hybrid where there is text, else vectors). filter: see `retrieval.filters`;
         applied before scoring. Raises `InvalidInputError`, `InvalidEmbeddingsError`, `InvalidFilterError`.
         """

@@ -68,7 +68,7 @@ def _choose(snapshot: Snapshot, encoder: LazyEncoder, mode: Mode, has_text: bool
         return mode
     if has_text:
         return "hybrid" if has_vectors or encoder.present else "lexical"
-    return "exact" if scans_exactly(snapshot) else "fde"
+    return "exact" if scans_exactly(snapshot) else "ann"
 
 
 def _hits(snapshot: Snapshot, rankings: Sequence[Ranking]) -> list[list[Hit]]:

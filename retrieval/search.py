@@ -1,7 +1,7 @@
 """The search pipeline: candidates, MaxSim rerank, lexical ranking, fusion.
 
     exact    MaxSim over every allowed document
-    fde      inner products of MUVERA encodings pick candidates, MaxSim over the stored tokens ranks them
+    ann      inner products of single vectors pick candidates, MaxSim over the stored tokens ranks them
     lexical  BM25
     hybrid   reciprocal rank fusion of the vector ranking and BM25
 
@@ -22,7 +22,7 @@ from ..encoders.embeddings import TokenEmbeddings
 from .filters import CompiledFilter
 from .fusion import reciprocal_rank_fusion
 from .lexical import match_expression
-from .snapshot import Fitted, IntArray, Snapshot
+from .snapshot import Fitted, IntArray, Mask, Snapshot
 from .types import Mode
 
 FloatArray = npt.NDArray[np.float32]
@@ -103,9 +103,10 @@ def scans_exactly(snapshot: Snapshot) -> bool:
 
 
 def exact(
-    snapshot: Snapshot, fitted: Fitted, queries: TokenEmbeddings, allowed: Sequence[IntArray | None], k: int
+    snapshot: Snapshot, fitted: Fitted, queries: TokenEmbeddings, allowed: Sequence[Mask | None], k: int
 ) -> list[Ranking]:
     """MaxSim of every allowed document, `k` best a query."""
+    chosen = [None if mask is None else np.flatnonzero(mask) for mask in allowed]
     rankings: list[Ranking] = []
     step = max(1, _SCORES_AT_ONCE // max(1, max((len(s) for s in snapshot.segments), default=1)))
     for start in range(0, len(queries), step):
@@ -115,7 +116,7 @@ def exact(
                 segment.rows if positions is None else segment.rows[positions],
                 fitted.codec.score(batch, segment.tokens, segment.offsets, positions),
             )
-            for segment, positions in zip(snapshot.segments, allowed, strict=True)
+            for segment, positions in zip(snapshot.segments, chosen, strict=True)
         ]
         rankings += _merge(parts, len(batch), k)
     return rankings
@@ -125,19 +126,26 @@ def candidates(
     snapshot: Snapshot,
     fitted: Fitted,
     queries: TokenEmbeddings,
-    allowed: Sequence[IntArray | None],
+    allowed: Sequence[Mask | None],
     count: int,
 ) -> list[IntArray]:
-    """Rows of the `count` best allowed documents by inner product of MUVERA encodings, one array a query."""
-    encoded = fitted.fde.encode_queries(queries)
-    parts = [
-        (
-            segment.rows if positions is None else segment.rows[positions],
-            fitted.lvq.scores(encoded, segment.vectors, positions),
-        )
-        for segment, positions in zip(snapshot.segments, allowed, strict=True)
-    ]
-    return [np.array([row for row, _ in ranking], dtype=np.int64) for ranking in _merge(parts, len(queries), count)]
+    """Rows of the `count` best allowed documents by inner product of single vectors, best first, one array a query."""
+    encoded = fitted.single.encode_queries(queries)
+    rows, scores = [], []
+    for segment, mask, graph in zip(snapshot.segments, allowed, snapshot.graphs, strict=True):
+        positions, values = fitted.single.top(encoded, segment.vectors, count, allowed=mask, graph=graph)
+        rows.append(np.where(positions >= 0, segment.rows[positions], -1))
+        scores.append(values)
+    if not rows:
+        return [np.empty(0, np.int64)] * len(queries)
+    if len(rows) == 1:
+        return [found[found >= 0] for found in rows[0]]
+    pairs = zip(np.concatenate(rows, axis=1), np.concatenate(scores, axis=1), strict=True)
+    return [_best(found[found >= 0], values[found >= 0], count) for found, values in pairs]
+
+
+def _best(rows: IntArray, scores: FloatArray, count: int) -> IntArray:
+    return rows[np.lexsort((rows, -scores))[:count]]
 
 
 def rerank(snapshot: Snapshot, fitted: Fitted, query: TokenEmbeddings, rows: IntArray, k: int) -> Ranking:

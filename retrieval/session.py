@@ -68,7 +68,7 @@ class Session:
         with self._refreshing:
             if current_commit(self.path) == self.catalog.commit:
                 return False
-            self.snapshot = open_snapshot(self.path)
+            self.snapshot = open_snapshot(self.path, self.snapshot)
             return True
 
     def fold_log(self) -> None:
@@ -78,7 +78,7 @@ class Session:
         """
         checkpoint(self.path)
         with self._refreshing:
-            self.snapshot = open_snapshot(self.path)
+            self.snapshot = open_snapshot(self.path, self.snapshot)
         checkpoint(self.path)
 
     def compact(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,12 +13,12 @@ import numpy.typing as npt
 from safetensors.numpy import load as load_safetensors
 
 from ..encoders.errors import IndexCorruptedError, StorageError
-from ..index.encodings.fde import FDE
-from ..index.lvq import LVQ
+from ..index.graph import Graph
+from ..index.single import SingleVectors
 from ..index.storage.catalog import CatalogReader, current_commit
 from ..index.storage.files import FileInfo, check_file
 from ..index.storage.format import PARAMS, PARAMS_FILE, TOKENS, VECTORS
-from ..index.storage.segments import Segment, open_segment
+from ..index.storage.segments import Segment, SegmentInfo, open_segment
 from ..index.tokens.base import TokenCodec, codec
 from .config import IndexConfig
 from .filters import CompiledFilter
@@ -31,36 +31,58 @@ _ATTEMPTS = 20
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """Frozen parameters of an index: what turns token vectors into stored bytes and back into scores."""
+    """Frozen parameters of an index: what turns token vectors into stored bytes and back into scores.
+
+    documents: how many the single vectors were fitted to; 0 for those that are fitted to nothing. misfit: mean relative
+    squared residual of these documents, None where the encoding has none. next_row: documents from here on came later.
+    """
 
     codec: TokenCodec
-    fde: FDE
-    lvq: LVQ
+    single: SingleVectors
+    documents: int = 0
+    misfit: float | None = None
+    next_row: int = 0
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Arrays to store; the FDE is a function of the configuration alone."""
+        """Arrays to store."""
         return {
             **{f"codec.{key}": value for key, value in self.codec.params().items()},
-            **{f"lvq.{key}": value for key, value in self.lvq.params().items()},
+            **{f"single.{key}": value for key, value in self.single.params().items()},
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """What else is to be stored, JSON-ready."""
+        return {
+            "single": self.single.spec(),
+            "documents": self.documents,
+            "misfit": self.misfit,
+            "next_row": self.next_row,
         }
 
     @classmethod
-    def from_arrays(cls, config: IndexConfig, dim: int, arrays: dict[str, npt.NDArray[Any]]) -> Fitted:
-        """Inverse of `to_arrays`."""
-        parts: dict[str, dict[str, npt.NDArray[Any]]] = {"codec": {}, "lvq": {}}
+    def load(
+        cls, config: IndexConfig, dim: int, stored: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]
+    ) -> Fitted:
+        """Inverse of `to_arrays` and `to_dict`."""
+        parts: dict[str, dict[str, npt.NDArray[Any]]] = {"codec": {}, "single": {}}
         for key, value in arrays.items():
             owner, _, name = key.partition(".")
             parts[owner][name] = value
         return cls(
             codec(config.codec).from_params(dim, parts["codec"]),
-            FDE(config.fde, dim),
-            LVQ.from_params(parts["lvq"]),
+            SingleVectors.from_params(stored["single"], dim, parts["single"]),
+            stored["documents"],
+            stored["misfit"],
+            stored["next_row"],
         )
 
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """One generation. live: a mask a segment, or None where all its documents are alive."""
+    """One generation. live: a mask a segment, or None where all its documents are alive. graphs: checked, or None.
+
+    infos and params: the segments and fitted parameters as the catalog records them.
+    """
 
     catalog: CatalogReader
     config: IndexConfig
@@ -68,19 +90,22 @@ class Snapshot:
     fitted: Fitted | None
     segments: Sequence[Segment]
     live: Sequence[Mask | None]
+    graphs: Sequence[Graph | None]
     documents: int
+    infos: Sequence[SegmentInfo]
+    params: Mapping[str, Any] | None
 
     @property
     def tokens(self) -> int:
         """Stored token vectors, dead ones included."""
         return sum(len(segment.tokens) for segment in self.segments)
 
-    def allowed(self, condition: CompiledFilter | None) -> list[IntArray | None]:
-        """For each segment the positions that may be scored: live and, if given, matching; None for all of them."""
+    def allowed(self, condition: CompiledFilter | None) -> Sequence[Mask | None]:
+        """For each segment which documents may be found: live and, if given, matching; None for all of them."""
         if condition is None:
-            return [None if mask is None else np.flatnonzero(mask) for mask in self.live]
+            return self.live
         rows = self.catalog.rows_where(condition.where, condition.parameters)
-        return [np.flatnonzero(np.isin(segment.rows, rows, assume_unique=True)) for segment in self.segments]
+        return [np.isin(segment.rows, rows, assume_unique=True) for segment in self.segments]
 
     def locate(self, row: int) -> tuple[Segment, int]:
         """Segment and position of a row."""
@@ -91,13 +116,16 @@ class Snapshot:
         raise IndexCorruptedError(f"no segment holds row {row} of the catalog: restore the index from a backup")
 
 
-def open_snapshot(folder: Path) -> Snapshot:
-    """Open the newest generation. Raises `IndexCorruptedError` naming a file that is missing."""
-    return on_newest(folder, lambda snapshot: snapshot)
+def open_snapshot(folder: Path, previous: Snapshot | None = None) -> Snapshot:
+    """Open the newest generation, with what it shares with a `previous` one. Raises `IndexCorruptedError`."""
+    return on_newest(folder, lambda snapshot: snapshot, previous)
 
 
-def on_newest(folder: Path, use: Callable[[Snapshot], T]) -> T:
+def on_newest(folder: Path, use: Callable[[Snapshot], T], previous: Snapshot | None = None) -> T:
     """`use(snapshot)` of the newest generation; the snapshot is open until the last reference to it goes.
+
+    Raises `IndexCorruptedError` naming a file that is missing. Segments and parameters that `previous` has open are not
+    opened again: they never change.
 
     A merge by another process can delete a segment between reading the catalog and reading its files: then the
     catalog has moved on, and is read again.
@@ -105,7 +133,7 @@ def on_newest(folder: Path, use: Callable[[Snapshot], T]) -> T:
     for _ in range(_ATTEMPTS):
         catalog = CatalogReader(folder)
         try:
-            return use(_assemble(folder, catalog))
+            return use(_assemble(folder, catalog, previous))
         except FileNotFoundError as error:
             if current_commit(folder) == catalog.commit:
                 name = "/".join(Path(error.filename).parts[-3:])
@@ -117,24 +145,46 @@ def on_newest(folder: Path, use: Callable[[Snapshot], T]) -> T:
     raise StorageError(errno.EAGAIN, f"{folder.name} was merged {_ATTEMPTS} times while it was opened: try again")
 
 
-def _assemble(folder: Path, catalog: CatalogReader) -> Snapshot:
+def _assemble(folder: Path, catalog: CatalogReader, previous: Snapshot | None) -> Snapshot:
     config = IndexConfig.from_dict(catalog.meta("config"))
     dim = int(catalog.meta("dim"))
-    segments = [open_segment(folder, info) for info in catalog.segments()]
+    infos = catalog.segments()
+    opened = _opened(previous)
+    pairs = [opened[info] if info in opened else _open(folder, info) for info in infos]
+    segments = [segment for segment, _ in pairs]
     dead = catalog.tombstones()
     live = [_live_mask(segment, dead) for segment in segments]
     stored = catalog.meta("params")
-    fitted = None if stored is None else _load_fitted(folder, config, dim, stored)
+    if previous is not None and stored == previous.params:
+        fitted = previous.fitted
+    else:
+        fitted = None if stored is None else _load_fitted(folder, config, dim, stored)
     _check_widths(segments, fitted)
     documents = sum(len(s) if mask is None else int(mask.sum()) for s, mask in zip(segments, live, strict=True))
-    return Snapshot(catalog, config, dim, fitted, segments, live, documents)
+    graphs = [graph for _, graph in pairs]
+    return Snapshot(catalog, config, dim, fitted, segments, live, graphs, documents, infos, stored)
+
+
+def _opened(snapshot: Snapshot | None) -> dict[SegmentInfo, tuple[Segment, Graph | None]]:
+    if snapshot is None:
+        return {}
+    return dict(zip(snapshot.infos, zip(snapshot.segments, snapshot.graphs, strict=True), strict=True))
+
+
+def _open(folder: Path, info: SegmentInfo) -> tuple[Segment, Graph | None]:
+    segment = open_segment(folder, info)
+    if segment.graph is None:
+        return segment, None
+    graph = Graph.from_array(segment.graph)
+    graph.check(len(segment))  # searches follow links without looking
+    return segment, graph
 
 
 def _check_widths(segments: Sequence[Segment], fitted: Fitted | None) -> None:
     """Kernels trust the row widths of tokens and vectors."""
     for segment in segments:
         widths = (segment.tokens.shape[1], segment.vectors.shape[1])
-        if fitted is None or widths != (fitted.codec.bytes_per_token, fitted.lvq.width):
+        if fitted is None or widths != (fitted.codec.bytes_per_token, fitted.single.width):
             raise IndexCorruptedError(
                 f"{TOKENS} and {VECTORS} of a segment have rows of {widths} bytes, not what {PARAMS_FILE} asks for: "
                 "restore a backup"
@@ -151,4 +201,4 @@ def _live_mask(segment: Segment, dead: IntArray) -> Mask | None:
 def _load_fitted(folder: Path, config: IndexConfig, dim: int, stored: dict[str, Any]) -> Fitted:
     path = folder / PARAMS / stored["checksum"] / PARAMS_FILE
     check_file(path, FileInfo(PARAMS_FILE, stored["size"], stored["checksum"]))
-    return Fitted.from_arrays(config, dim, load_safetensors(path.read_bytes()))
+    return Fitted.load(config, dim, stored, load_safetensors(path.read_bytes()))

@@ -26,8 +26,10 @@ _CATALOG_FILES = (CATALOG, f"{CATALOG}-wal", f"{CATALOG}-shm")
 class IndexStats:
     """Sizes and settings of an index.
 
-    bytes: bytes on disk by part (`tokens`, `vectors`, `offsets`, `rows`, `catalog`, `params`, `total`).
-    calibration: the measured candidate recall (see `Calibration`), or None before one was made.
+    single: the single vector per document, in words; bytes_per_vector: its bytes. fitted_documents: how many documents
+    it was fitted to; 0 while it is fitted to nothing. bytes: bytes on disk by part (`tokens`, `vectors`, `graph`,
+    `offsets`, `rows`, `catalog`, `params`, `total`). calibration: the measured candidate recall (see `Calibration`),
+    or None before one was made.
     """
 
     path: str
@@ -43,6 +45,9 @@ class IndexStats:
     fingerprint: str | None
     codec: str
     bytes_per_token: int
+    single: str
+    bytes_per_vector: int
+    fitted_documents: int
     bytes_per_document: float
     bytes: Mapping[str, int]
     calibration: Mapping[str, Any] | None
@@ -68,7 +73,7 @@ class VerifyReport:
 def stats(folder: Path, snapshot: Snapshot) -> IndexStats:
     """Measure an index."""
     catalog = snapshot.catalog
-    parts = _bytes(folder, catalog)
+    parts, fitted = _bytes(folder, catalog), snapshot.fitted
     encoder = catalog.meta("encoder") or {}
     tokens = sum(
         len(s.tokens) if mask is None else int(np.diff(s.offsets)[mask].sum())
@@ -87,7 +92,10 @@ def stats(folder: Path, snapshot: Snapshot) -> IndexStats:
         encoder=encoder.get("name"),
         fingerprint=encoder.get("digest"),
         codec=snapshot.config.codec,
-        bytes_per_token=snapshot.fitted.codec.bytes_per_token if snapshot.fitted else 0,
+        bytes_per_token=fitted.codec.bytes_per_token if fitted else 0,
+        single=fitted.single.name if fitted else "",
+        bytes_per_vector=fitted.single.width if fitted else 0,
+        fitted_documents=fitted.documents if fitted else 0,
         bytes_per_document=round(parts["total"] / snapshot.documents, 1) if snapshot.documents else 0.0,
         bytes=parts,
         calibration=catalog.meta("calibration"),
@@ -95,7 +103,7 @@ def stats(folder: Path, snapshot: Snapshot) -> IndexStats:
 
 
 def _bytes(folder: Path, catalog: CatalogReader) -> dict[str, int]:
-    parts = dict.fromkeys(("tokens", "vectors", "offsets", "rows"), 0)
+    parts = dict.fromkeys(("tokens", "vectors", "graph", "offsets", "rows"), 0)
     for info in catalog.segments():
         for file in info.files:
             parts[file.name.removesuffix(".bin")] += file.size

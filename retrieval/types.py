@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Mode = Literal["auto", "exact", "fde", "lexical", "hybrid"]
+Mode = Literal["auto", "exact", "ann", "lexical", "hybrid"]
 
 
 @dataclass(frozen=True)

@@ -10,20 +10,33 @@ from sqlite3 import Connection
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import xxhash
 from safetensors.numpy import save as save_safetensors
 
 from ..encoders.embeddings import TokenEmbeddings
 from ..index.encodings.fde import FDE
 from ..index.lvq import LVQ
+from ..index.single import SingleVectors, blocks
 from ..index.storage import commit
 from ..index.storage.catalog import Record, row_checksum, transaction
 from ..index.storage.files import write_bytes, write_folder
 from ..index.storage.format import PARAMS, PARAMS_FILE
-from ..index.storage.segments import Segment, merge_segments, remove_segment, write_segment
+from ..index.storage.segments import (
+    Segment,
+    SegmentInfo,
+    merge_segments,
+    remove,
+    remove_segment,
+    rewrite_segment,
+    write_segment,
+)
 from ..index.tokens.base import codec
+from .config import IndexConfig
 from .snapshot import Fitted, Snapshot
 from .types import Document
+
+Bytes = npt.NDArray[np.uint8]
 
 MERGE_WIDTH = 8
 """Fewest neighbouring segments that are merged into one."""
@@ -106,30 +119,33 @@ def record_hash(name: str, title: str, text: str, metadata: str) -> str:
 
 
 def fit(snapshot: Snapshot, embeddings: TokenEmbeddings) -> Fitted:
-    """Fit the parameters of a new index on its first batch; they stay frozen from then on.
+    """The parameters a new index begins with; `refit` may replace the single vectors, which are fitted to no data."""
+    return Fitted(codec(snapshot.config.codec).fit(embeddings.vectors), unfitted(snapshot.config, snapshot.dim))
 
-    The single vectors are quantized around zero: a mean of the first batch would gain less than a tenth of the
-    error, and make an index depend on the order in which it was filled.
-    """
-    fde = FDE(snapshot.config.fde, snapshot.dim)
-    lvq = LVQ(np.zeros(fde.output_dim, np.float32))
-    return Fitted(codec(snapshot.config.codec).fit(embeddings.vectors), fde, lvq)
+
+def unfitted(config: IndexConfig, dim: int) -> SingleVectors:
+    """The single vectors an index begins with, fitted to no data."""
+    fde = FDE(config.fde, dim)
+    return SingleVectors(fde, None, LVQ(np.zeros(fde.output_dim, np.float32)))
 
 
 def store_params(folder: Path, fitted: Fitted) -> dict[str, Any]:
     """Write fitted arrays under their hash; returns what the catalog records of them."""
     data = save_safetensors({key: np.ascontiguousarray(value) for key, value in fitted.to_arrays().items()})
     checksum = xxhash.xxh3_128_hexdigest(data)
-    write_folder(folder / PARAMS / checksum, lambda home: write_bytes(home / PARAMS_FILE, data))
-    return {"checksum": checksum, "size": len(data)}
+    home = folder / PARAMS / checksum
+    if not home.is_dir():
+        write_folder(home, lambda temporary: write_bytes(temporary / PARAMS_FILE, data))
+    return {"checksum": checksum, "size": len(data), **fitted.to_dict()}
 
 
 def _build_segment(fitted: Fitted, embeddings: TokenEmbeddings, first_row: int) -> Segment:
+    codes = fitted.codec.encode(embeddings.vectors)
     return Segment(
         rows=np.arange(first_row, first_row + len(embeddings), dtype=np.int64),
         offsets=embeddings.offsets,
-        tokens=fitted.codec.encode(embeddings.vectors),
-        vectors=fitted.lvq.encode(fitted.fde.encode_documents(embeddings)),
+        tokens=codes,
+        vectors=fitted.single.encode_stored(fitted.codec, codes, embeddings.offsets),  # as a refit does it
     )
 
 
@@ -152,6 +168,66 @@ def merge(
         commit.drop_tombstones(connection, dead)
     for info in infos:
         remove_segment(folder, info.id)
+
+
+def refit(folder: Path, snapshot: Snapshot, fitted: Fitted, progress: Callable[[int], None] | None = None) -> None:
+    """Replace the single vectors of every document, in one commit; tokens stay, and with them exact scores.
+
+    progress: called with the number of documents folded so far.
+    """
+    infos = snapshot.catalog.segments()
+    done = 0
+
+    def vectors(segment: Segment) -> Iterable[Bytes]:
+        nonlocal done
+        for start, stop in blocks(segment.offsets):
+            yield fitted.single.encode_stored(fitted.codec, segment.tokens, segment.offsets[start : stop + 1])
+            done += stop - start
+            if progress is not None:
+                progress(done)
+
+    new = [
+        rewrite_segment(folder, info, (fitted.single.width, vectors(segment)))
+        for info, segment in zip(infos, snapshot.segments, strict=True)
+    ]
+    params = store_params(folder, fitted)
+    _replace_each(folder, snapshot, infos, new, {"params": params})
+    if snapshot.params is not None and snapshot.params["checksum"] != params["checksum"]:
+        remove([folder / PARAMS / snapshot.params["checksum"]])
+
+
+def add_graphs(folder: Path, snapshot: Snapshot, progress: Callable[[int], None] | None = None) -> int:
+    """Build the graphs of segments that are large enough for one and have none, in one commit; returns how many.
+
+    progress: called with the number of segments that are finished. Raises `MissingExtraError` without faiss.
+    """
+    infos = snapshot.catalog.segments()
+    fitted, old, new = snapshot.fitted, [], []
+    for info, segment in zip(infos, snapshot.segments, strict=True):
+        if fitted is not None and segment.graph is None and len(segment) >= snapshot.config.graph_above:
+            graph = fitted.single.build_graph(segment.vectors)
+            old.append(info)
+            new.append(rewrite_segment(folder, info, graph=graph.to_array()))
+            if progress is not None:
+                progress(len(new))
+    if new:
+        _replace_each(folder, snapshot, old, new, {})
+    return len(new)
+
+
+def _replace_each(
+    folder: Path,
+    snapshot: Snapshot,
+    old: Sequence[SegmentInfo],
+    new: Sequence[SegmentInfo],
+    settings: dict[str, Any],
+) -> None:
+    with transaction(folder) as connection:
+        commit.bump(connection, snapshot.catalog.commit, settings)
+        for before, after in zip(old, new, strict=True):
+            commit.replace_segments(connection, [before.id], after)
+    for before in old:
+        remove_segment(folder, before.id)
 
 
 def merge_due(snapshot: Snapshot) -> tuple[int, int] | None:

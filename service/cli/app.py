@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ... import __version__
-from . import build, demo, doctor, evaluate, look, manage, serve
+from . import build, calibrate, demo, doctor, evaluate, look, manage, serve
 from .command import Function, register
 
 HELP = """Late-interaction retrieval: index a folder, search it with MaxSim, serve it.
@@ -21,7 +21,7 @@ EXIT_CODES = (
 )
 
 
-LONG = frozenset({"demo", "plan", "index", "eval", "verify", "optimize"})
+LONG = frozenset({"demo", "plan", "index", "eval", "verify", "calibrate", "optimize"})
 """Commands that may take more than two seconds, and show how far they are."""
 
 
@@ -43,6 +43,7 @@ def make_app() -> typer.Typer:
         "Keep": {
             "stats": manage.stats,
             "verify": manage.verify,
+            "calibrate": calibrate.calibrate,
             "optimize": manage.optimize,
             "delete": manage.delete,
         },

@@ -22,7 +22,7 @@ SearchMode = Annotated[
     Mode,
     typer.Option(
         "--mode",
-        help="exact: MaxSim over everything. fde: MaxSim over the best candidates. lexical: BM25. hybrid: words and "
+        help="exact: MaxSim over everything. ann: MaxSim over the best candidates. lexical: BM25. hybrid: words and "
         "vectors fused. auto: hybrid where there are words.",
     ),
 ]

@@ -13,6 +13,7 @@ import typer
 from ...encoders.errors import IndexNotFoundError, InvalidInputError
 from ..exit_codes import OK, SOME_FILES_FAILED
 from .arguments import EncoderName, Exclude, Include, Offline, Sources, Threads
+from .calibrate import TargetRecall
 from .console import Output, ProgressDisplay, count, duration, size
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def index(
     into: Into,
     encoder: NewEncoder = None,
     codec: NewCodec = None,
+    target_recall: TargetRecall = None,
     include: Include = [],  # noqa: B006  typer makes a new list for each call
     exclude: Exclude = [],  # noqa: B006
     prune: Prune = False,
@@ -81,7 +83,9 @@ def index(
             if target is None:
                 loaded = load_named(encoder, threads=threads, offline=offline)
                 planned = make_plan(sources, options, loaded, codec, report)
-            done = bring_up_to_date(target, sources, options, report, prune=prune, dry_run=dry_run)
+            done = bring_up_to_date(
+                target, sources, options, report, prune=prune, dry_run=dry_run, target_recall=target_recall
+            )
         facts = describe(into, target, planned)
     finally:
         if target is not None:
@@ -101,6 +105,7 @@ def bring_up_to_date(
     *,
     prune: bool,
     dry_run: bool,
+    target_recall: float | None = None,
 ) -> IngestReport:
     """Ingest the sources, and measure the recall again when the index has changed noticeably."""
     from ...ingest.folder import ingest
@@ -110,8 +115,8 @@ def bring_up_to_date(
     if report is not None:
         report.expect("encode", expected_documents(index, sources, options))
     done = ingest(index, sources, options, report, prune=prune)
-    if calibration_due(index):
-        index.calibrate(progress=report)
+    if calibration_due(index, target_recall):
+        index.calibrate(progress=report, target_recall=target_recall)
     return done
 
 
@@ -179,10 +184,12 @@ def new_config(codec: str | None) -> IndexConfig:
     return IndexConfig() if codec is None else IndexConfig(codec=codec)
 
 
-def calibration_due(index: Index) -> bool:
-    """Whether the measured recall is missing, or of an index that was noticeably smaller or larger."""
+def calibration_due(index: Index, target_recall: float | None) -> bool:
+    """Whether the measured recall is missing, for another target, or of a noticeably smaller or larger index."""
     measured = index.stats().calibration
-    return measured is None or abs(len(index) - measured["documents"]) > DRIFT * measured["documents"]
+    if measured is None or target_recall not in (None, measured["target"]):
+        return True
+    return bool(abs(len(index) - measured["documents"]) > DRIFT * measured["documents"])
 
 
 def describe(path: Path, index: Index | None, planned: Plan | None) -> dict[str, Any]:
@@ -209,6 +216,8 @@ def show_report(output: Output, report: IngestReport, facts: dict[str, Any], pla
         output.note(f"skipped {count(number, 'file')}: {reason}")
     if report.vanished and not report.pruned:
         output.note(f"{count(len(report.vanished), 'indexed file')} gone since; --prune deletes their documents")
+    if facts["calibration"] and facts["calibration"]["warning"]:
+        output.note(f"warning: {facts['calibration']['warning']}")
     if not report.dry_run:
         output.note(f"search it: latefold search {shlex.quote(facts['path'])} 'your question'")
 

@@ -29,7 +29,7 @@ def search(
     """Search an index.
 
     --json: {"query", "took_ms", "hits": [{"id", "score", "title", "text", "metadata", "source"}]}, best first.
-    Scores are MaxSim (exact, fde), BM25 (lexical) or reciprocal rank fusion (hybrid); compare them within one search.
+    Scores are MaxSim (exact, ann), BM25 (lexical) or reciprocal rank fusion (hybrid); compare them within one search.
     """
     from ...retrieval.index import Index
 

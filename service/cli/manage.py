@@ -4,29 +4,41 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ...encoders.errors import DocumentNotFoundError, InvalidInputError
 from .arguments import FilterText, IndexPath, read_filter
+from .calibrate import describe_calibration, write_plot
 from .console import Output, count, size
 
 SHOWN_IDS = 10
 """Ids listed before a deletion; more are counted."""
 
 
-def stats(output: Output, path: IndexPath) -> None:
+def stats(
+    output: Output,
+    path: IndexPath,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the measured recall of candidates here, as SVG.")
+    ] = None,
+) -> None:
     """Show what an index holds, what it weighs and how good its candidates were measured to be.
 
     --json: {"path", "documents", "deleted", "tokens", "dim", "sources", "segments", "generation", "format_version",
-    "encoder", "fingerprint", "codec", "bytes_per_token", "bytes_per_document", "bytes": {part: bytes, "total"},
-    "calibration": {"generation", "documents", "queries", "curve": [[candidates, recall]], "candidates", "recall"}}.
+    "encoder", "fingerprint", "codec", "bytes_per_token", "single", "bytes_per_vector", "fitted_documents",
+    "bytes_per_document", "bytes": {part: bytes, "total"}, "calibration": {"generation", "documents", "queries",
+    "curve": [[candidates, recall]], "curve_100", "candidates", "recall", "target", "single", "bytes", "real",
+    "options": [{"single", "bytes", "curve", "candidates", "microseconds"}], "drift", "warning"}}.
     """
     from ...retrieval.index import Index
 
     with Index.open(path) as index:
         figures = index.stats().to_dict()
+    if plot is not None:
+        write_plot(plot, figures["calibration"])
     if output.as_json:
         output.json(figures)
         return
@@ -49,17 +61,16 @@ def describe_stats(figures: Mapping[str, Any]) -> dict[str, str]:
         "generation": f"{figures['generation']}, {count(figures['segments'], 'segment')}, format "
         f"{figures['format_version']}",
         "encoder": f"{figures['encoder'] or 'none: vectors are brought'} ({figures['fingerprint']})",
-        "measured recall": _describe_calibration(figures["calibration"]),
+        "single vectors": _describe_single(figures),
+        **describe_calibration(figures["calibration"]),
     }
 
 
-def _describe_calibration(measured: Mapping[str, Any] | None) -> str:
-    if measured is None:
-        return "not measured (too few documents, or interrupted; run optimize)"
-    return (
-        f"{measured['recall']:.3f} of the exact top 10 among {measured['candidates']} candidates "
-        f"({measured['queries']} queries on {measured['documents']:,} documents)"
-    )
+def _describe_single(figures: Mapping[str, Any]) -> str:
+    if not figures["single"]:
+        return "none yet"
+    fitted = f"fitted to {figures['fitted_documents']:,} documents" if figures["fitted_documents"] else "not fitted"
+    return f"{figures['single']}, {size(figures['bytes_per_vector'])} a document, {fitted}"
 
 
 def verify(output: Output, path: IndexPath) -> None:

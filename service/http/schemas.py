@@ -283,6 +283,9 @@ class StatsAnswer(Answer):
     fingerprint: str | None
     codec: str
     bytes_per_token: int
+    single: str
+    bytes_per_vector: int
+    fitted_documents: int
     bytes_per_document: float
     bytes: dict[str, int]
     calibration: dict[str, Any] | None

@@ -36,12 +36,12 @@ def test_writes_both_reports(data, tmp_path, capsys):
     assert sorted(path.name for path in out.iterdir()) == ["quality.md", "quality.png", "systems.md"]
     quality = (out / "quality.md").read_text(encoding="utf-8")
     header, *rows = re.findall(r"^\| .*$", quality.split("## nDCG@10")[1].split("##")[0], flags=re.M)
-    assert header == "|  | BM25 (bm25s) | mean-pooled | BM25 + mean-pooled | exact | fde | lexical | hybrid |"
+    assert header == "|  | BM25 (bm25s) | mean-pooled | BM25 + mean-pooled | exact | ann | lexical | hybrid |"
     assert [row.split(" | ")[0] for row in rows] == ["| ---", "| tiny", "| **mean**"]
     assert all(0 < float(cell) <= 1 for cell in rows[1].strip("| ").split(" | ")[1:])
     systems = (out / "systems.md").read_text(encoding="utf-8")
     assert "tiny: 12 documents" in systems
-    for mode in ("exact", "fde", "lexical", "hybrid"):
+    for mode in ("exact", "ann", "lexical", "hybrid"):
         assert re.search(rf"^\| `{mode}` \|( \d+\.\d \|){{5}} \*\*\d+\.\d\*\* \| \d+\.\d \|$", systems, flags=re.M)
     for page in (quality, systems):
         headings = re.findall(r"^#+ .*$", page, flags=re.M)

@@ -43,7 +43,7 @@ def test_report_of_the_exact_mode(cranfield_slice, slice_index):
     assert report["bytes_per_document"] == slice_index.stats().bytes_per_document
 
 
-@pytest.mark.parametrize("mode", ["fde", "hybrid", "auto", "lexical"])
+@pytest.mark.parametrize("mode", ["ann", "hybrid", "auto", "lexical"])
 def test_report_of_other_modes(cranfield_slice, slice_index, mode):
     report = evaluate(cranfield_slice, index=slice_index, mode=mode)
     assert report.mode == mode

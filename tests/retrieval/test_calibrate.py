@@ -29,7 +29,7 @@ def test_a_measured_recall_is_the_recall_searches_have(index, make_embeddings):
     measured = index.calibrate()
     queries = make_embeddings(100, low=12, high=20)
     exact = index.search(embeddings=queries, k=10, mode="exact")
-    found = index.search(embeddings=queries, k=10, mode="fde")
+    found = index.search(embeddings=queries, k=10, mode="ann")
     shares = [len({h.id for h in a} & {h.id for h in b}) / 10 for a, b in zip(exact, found, strict=True)]
     assert np.mean(shares) >= measured.recall - 0.1
 

@@ -105,8 +105,8 @@ def test_a_slow_refresh_does_not_undo_a_newer_one(ram_path: Path, monkeypatch: p
     """A writer that went on from the older view would lose what the newer commit did."""
     opened = threading.Event()
 
-    def open_slowly(path: Path) -> Snapshot:
-        snapshot = open_snapshot(path)
+    def open_slowly(path: Path, previous: Snapshot | None) -> Snapshot:
+        snapshot = open_snapshot(path, previous)
         if threading.current_thread() is slow:
             opened.set()
             time.sleep(0.3)
@@ -117,7 +117,7 @@ def test_a_slow_refresh_does_not_undo_a_newer_one(ram_path: Path, monkeypatch: p
         slow = threading.Thread(target=index.refresh)
         monkeypatch.setattr("latefold.retrieval.session.open_snapshot", open_slowly)
         slow.start()
-        opened.wait()
+        assert opened.wait(10)
         Operation("add", (("d2", 1),)).apply(index)
         slow.join()
         assert index.generation == 2

@@ -19,6 +19,7 @@ from latefold import Index
 from latefold.encoders.errors import FormatVersionError, IndexCorruptedError, IndexNotFoundError
 from latefold.index.storage.catalog import transaction
 from latefold.index.storage.commit import append_segment
+from latefold.index.storage.format import FORMAT_VERSION
 from latefold.index.storage.segments import Segment, write_segment
 
 MOST_MEMORY_KIB = 1 << 20
@@ -99,9 +100,9 @@ def test_an_array_of_a_newer_version(base: Path, ram_path: Path, name: str) -> N
     copy = copy_of(base, ram_path / "copy")
     target = next(path for path in array_files(copy) if path.name == name)
     data = bytearray(target.read_bytes())
-    struct.pack_into("<H", data, 4, 2)
+    struct.pack_into("<H", data, 4, FORMAT_VERSION + 1)
     target.write_bytes(data)
-    with pytest.raises(FormatVersionError, match=rf"{name} has format version 2.*upgrade"):
+    with pytest.raises(FormatVersionError, match=rf"{name} has format version {FORMAT_VERSION + 1}.*upgrade"):
         Index.open(copy)
 
 
@@ -113,8 +114,10 @@ def execute(path: Path, *statements: str) -> None:
 
 def test_a_catalog_of_a_newer_version(base: Path, ram_path: Path) -> None:
     copy = copy_of(base, ram_path / "copy")
-    execute(copy, "PRAGMA user_version = 2")
-    with pytest.raises(FormatVersionError, match=rf"{CATALOG} of copy has format version 2.*upgrade"):
+    execute(copy, "PRAGMA user_version = 3")
+    with pytest.raises(
+        FormatVersionError, match=rf"{CATALOG} of copy has format version {FORMAT_VERSION + 1}.*upgrade"
+    ):
         Index.open(copy)
 
 

@@ -34,7 +34,7 @@ def index(tmp_path, encoder):
     index.close()
 
 
-@pytest.mark.parametrize("mode", ["auto", "exact", "fde", "hybrid"])
+@pytest.mark.parametrize("mode", ["auto", "exact", "ann", "hybrid"])
 def test_a_question_finds_its_document(index, mode):
     assert index.search("talking to another computer through a network", 1, mode=mode)[0].id == "socket"
     (hit, *_) = index.search("parse a json string", mode=mode)

@@ -39,7 +39,7 @@ def test_candidates_that_cover_the_corpus_give_the_exact_result(corpus, make_emb
     index, _ = corpus
     queries = make_embeddings(4)
     exact = index.search(embeddings=queries, k=9, mode="exact")
-    fde = index.search(embeddings=queries, k=9, mode="fde")
+    fde = index.search(embeddings=queries, k=9, mode="ann")
     for left, right in zip(exact, fde, strict=True):
         assert [hit.id for hit in left] == [hit.id for hit in right]
         np.testing.assert_allclose([hit.score for hit in left], [hit.score for hit in right], rtol=1e-5)
@@ -55,7 +55,7 @@ def test_a_batch_equals_single_queries(corpus, make_embeddings):
         np.testing.assert_allclose([hit.score for hit in hits], [hit.score for hit in alone], rtol=1e-5)
 
 
-@pytest.mark.parametrize("mode", ["exact", "fde"])
+@pytest.mark.parametrize("mode", ["exact", "ann"])
 def test_filters_apply_before_scoring(corpus, make_embeddings, mode):
     index, embeddings = corpus
     queries = make_embeddings(3)
@@ -96,7 +96,7 @@ def test_auto_without_an_encoder_uses_what_there_is(corpus):
 def test_deleted_documents_are_never_found(corpus):
     index, embeddings = corpus
     index.delete([f"d{i}" for i in range(0, 120, 2)])
-    for mode in ("exact", "fde"):
+    for mode in ("exact", "ann"):
         (hits,) = index.search(embeddings=embeddings.take([4]), k=200, mode=mode)
         assert len(hits) == 60
         assert all(int(hit.id[1:]) % 2 for hit in hits)

@@ -136,7 +136,7 @@ def examine(path: Path) -> dict[str, Any]:
 
 def use(index: Index) -> None:
     queries = embeddings([("d3", 2), ("a1", 1), ("nowhere", 1)])
-    for mode in ("exact", "fde"):
+    for mode in ("exact", "ann"):
         index.search(embeddings=queries, mode=mode, k=20)
     index.search(embeddings=queries, filter={"version": {"$gte": 1}, "source": {"$exists": True}})
     index.search("version of document", mode="lexical", k=20)

@@ -10,7 +10,7 @@ from typing import Any
 
 Patch = Callable[[object, str, Any], None]
 """`setattr`, or pytest's `monkeypatch.setattr`."""
-_CALLS = ("mkdir", "fsync", "replace", "unlink", "rmdir")
+_CALLS = ("link", "mkdir", "fsync", "replace", "unlink", "rmdir")
 
 
 class Tripwire:

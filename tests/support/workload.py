@@ -15,10 +15,15 @@ import numpy as np
 
 from latefold import Document, Index, TokenEmbeddings
 from latefold.index.encodings.fde import FDEConfig
+from latefold.index.encodings.learned import LearnedConfig
 from latefold.retrieval.config import IndexConfig
 
 DIM = 8
-CONFIG = IndexConfig(fde=FDEConfig(repetitions=2, simhash_bits=2, projected_dim=4))
+CONFIG = IndexConfig(
+    encoding="learned",
+    fde=FDEConfig(repetitions=2, simhash_bits=2, projected_dim=4),
+    learned=LearnedConfig(width=16, learn_tokens=64),
+)
 Model = dict[str, int]
 """What an index must hold: id to version."""
 
@@ -43,7 +48,7 @@ def embeddings(items: Sequence[tuple[str, int]]) -> TokenEmbeddings:
 
 @dataclass(frozen=True)
 class Operation:
-    """`add`, `upsert` and `delete` are one commit each; `optimize` changes nothing that can be seen."""
+    """`add`, `upsert` and `delete` are one commit each; `optimize` and `refit` change nothing that can be seen."""
 
     kind: str
     items: tuple[tuple[str, int], ...] = ()
@@ -56,6 +61,8 @@ class Operation:
             index.upsert(documents, embeddings=embeddings(self.items))
         elif self.kind == "delete":
             index.delete([name for name, _ in self.items])
+        elif self.kind == "refit":
+            index.calibrate(refit=True)
         else:
             index.optimize()
 
@@ -78,7 +85,7 @@ def create(path: Path, config: IndexConfig = CONFIG) -> Index:
 
 
 def operations(seed: int, model: Mapping[str, int]) -> Iterator[Operation]:
-    """An endless mix of six adds, two upserts, two deletes and one optimize, which keeps about 60 documents."""
+    """An endless mix of adds, upserts, deletes, and now and then an optimize or a refit; keeps about 60 documents."""
     rng = np.random.default_rng(seed)
     model = dict(model)
     fresh = max((int(name[1:]) for name in model), default=0)
@@ -95,7 +102,7 @@ def operations(seed: int, model: Mapping[str, int]) -> Iterator[Operation]:
         elif draw < 0.92 and chosen:
             operation = Operation("delete", tuple((name, model[name]) for name in chosen))
         else:
-            operation = Operation("optimize")
+            operation = Operation("optimize" if draw < 0.97 else "refit")
         model = operation.after(model)
         yield operation
 
@@ -109,6 +116,8 @@ def script() -> list[Operation]:
         *(Operation("add", ((f"d{i}", 1),)) for i in range(5, 11)),
         Operation("optimize"),
         Operation("upsert", (("d3", 2),)),
+        Operation("add", tuple((f"d{i}", 1) for i in range(20, 40))),
+        Operation("refit"),
         Operation("delete", tuple((f"d{i}", 1) for i in range(5, 11))),
         Operation("add", (("d11", 1),)),
     ]

@@ -21,7 +21,7 @@ def test_search_json_has_the_documented_shape(cli, shared_index):
     assert scores == sorted(scores, reverse=True)
 
 
-@pytest.mark.parametrize("mode", ["auto", "exact", "fde", "lexical", "hybrid"])
+@pytest.mark.parametrize("mode", ["auto", "exact", "ann", "lexical", "hybrid"])
 def test_every_mode_finds_the_page_about_tea(cli, shared_index, mode):
     hits = cli("search", shared_index, "green tea", "-k", 1, "--mode", mode, "--json").json["hits"]
     assert hits[0]["title"] == "Tea"

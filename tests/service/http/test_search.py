@@ -16,7 +16,7 @@ URL = "/v1/collections/vectors/search"
 
 def test_text_search_equals_the_library(reader: httpx.Client, text_index: Any, encoder: Any) -> None:
     with Index.open(text_index, encoder=encoder) as index:
-        for mode in ("auto", "exact", "fde", "lexical", "hybrid"):
+        for mode in ("auto", "exact", "ann", "lexical", "hybrid"):
             body = {"query": "where does the cat sleep", "k": 3, "mode": mode}
             answer = reader.post("/v1/collections/my-texts/search", json=body)
             assert answer.status_code == 200

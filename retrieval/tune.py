@@ -1,0 +1,250 @@
+"""Fitting the single vectors to an index, and choosing their form by measurement.
+
+The learned encoding is fitted to a sample of the stored documents, LeanVec-Sphering to the second moments of its
+document and query vectors. Every number of dimensions and bits on offer is then measured: the place of a true answer
+among all documents is estimated from how many of a sample come before it. The cheapest at the target recall wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..encoders.base import Encoder, Progress
+from ..encoders.embeddings import FloatArray, TokenEmbeddings
+from ..index.encodings.learned import Learned
+from ..index.kernels.rows import Bytes
+from ..index.leanvec import LeanVec, sphering
+from ..index.lvq import LVQ
+from ..index.moments import Moments
+from ..index.single import SingleVectors
+from .calibrate import DEPTHS, TOP, Curve, Judged, depths_of, measure, needed, recall_curve
+from .config import IndexConfig
+from .pseudo import live_rows, pseudo_queries
+from .snapshot import Fitted, IntArray, Snapshot
+
+DIMS = (64, 128, 192, 256)
+BITS = (4, 8)
+FIT_TOKENS = 1 << 16
+"""Stored token vectors that the learned encoding is fitted to."""
+FIT_QUERIES = 1024
+SAMPLE_TOKENS = 1_500_000
+"""Stored token vectors of the documents whose single vectors are compared."""
+SCAN_RATE = 2.5e10
+"""Bytes of codes that a core scans in a second, about."""
+RERANK_RATE = 4e10
+"""Multiply-adds of MaxSim that a core does in a second, about."""
+_PROBED = 256
+_ROTATION_SEED = 7
+
+
+@dataclass(frozen=True)
+class Option:
+    """One form of the single vector. bytes: a document. curve: estimated recall of the exact top 10 (see `Curve`).
+
+    candidates: how many reach the target; None when no count that was tried does. microseconds: estimated time of scan
+    and rerank on one core with that many; it serves to compare options only.
+    """
+
+    single: str
+    bytes: int
+    curve: Curve
+    candidates: int | None
+    microseconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form."""
+        return asdict(self)
+
+    @property
+    def rank(self) -> tuple[bool, float, float]:
+        """Sorts the best option first: those that reach the target by time, the others by recall."""
+        return self.candidates is None, self.microseconds if self.candidates else -self.curve[-1][1], self.bytes
+
+
+@dataclass(frozen=True, eq=False)
+class Tuned:
+    """The winner, whose single vectors may be those the index had before, and all that was compared."""
+
+    fitted: Fitted
+    options: Sequence[Option]
+
+
+def tune(
+    snapshot: Snapshot,
+    fitted: Fitted,
+    encoder: Encoder | None,
+    judged: Judged,
+    target: float,
+    *,
+    real: TokenEmbeddings | None = None,
+    progress: Progress | None = None,
+) -> Tuned:
+    """Fit the learned encoding and choose its form. real: queries to fit to, none of which is among the judged."""
+    rng = np.random.default_rng(snapshot.catalog.generation)
+    rows = rng.permutation(live_rows(snapshot))
+    report = progress or (lambda _phase, _done, _total: None)
+    report("fit", 0, 4)
+    asked = _queries_to_fit(snapshot, encoder, rows, real, rng)
+    learned = Learned.fit(snapshot.config.learned, next(_decoded(snapshot, fitted, rows, FIT_TOKENS)), asked)
+    report("fit", 1, 4)
+    sample = _Sample.fold(snapshot, fitted, learned, judged, rows)
+    report("fit", 2, 4)
+    trial = _Trial(snapshot, judged, target, sample, learned.encode_queries(judged.queries.embeddings))
+    tried = [(trial.option(learned, *form), form) for form in _forms(snapshot, learned, asked, sample)]
+    report("fit", 3, 4)
+    best, form = min(tried, key=lambda pair: pair[0].rank)
+    options = [option for option, _ in tried]
+    single, misfit = SingleVectors(learned, *form), None
+    if snapshot.config.encoding == "auto":
+        options.append(trial.current(fitted))
+        if options[-1].rank < best.rank:
+            single, misfit = fitted.single, fitted.misfit
+    if single is not fitted.single:
+        misfit = mean_misfit(snapshot, fitted, learned, rows[len(rows) // 2 :])  # mostly not what it was fitted to
+    report("fit", 4, 4)
+    next_row = int(snapshot.catalog.meta("next_row"))
+    return Tuned(Fitted(fitted.codec, single, snapshot.documents, misfit, next_row), options)
+
+
+def most_bytes(config: IndexConfig) -> int:
+    """Bytes a document of the widest single vector on offer."""
+    return (config.dims or DIMS[-1]) * (config.bits or BITS[-1]) // 8 + 4
+
+
+def drift(snapshot: Snapshot, fitted: Fitted) -> float | None:
+    """How much worse the fit is on documents that came after it; None when there are none, or nothing was fitted."""
+    later = live_rows(snapshot)
+    later = later[later >= fitted.next_row]
+    if fitted.misfit is None or not isinstance(fitted.single.encoding, Learned) or not len(later):
+        return None
+    rng = np.random.default_rng(snapshot.catalog.generation)
+    now = mean_misfit(snapshot, fitted, fitted.single.encoding, rng.permutation(later))
+    return round(now / max(fitted.misfit, 1e-9), 3)
+
+
+def mean_misfit(snapshot: Snapshot, fitted: Fitted, learned: Learned, rows: IntArray) -> float:
+    """Mean relative squared residual of the first of the documents `rows`."""
+    parts = [learned.misfit(tokens) for tokens in _decoded(snapshot, fitted, rows[:_PROBED])]
+    return float(np.mean(np.concatenate(parts)))
+
+
+def _queries_to_fit(
+    snapshot: Snapshot,
+    encoder: Encoder | None,
+    rows: IntArray,
+    real: TokenEmbeddings | None,
+    rng: np.random.Generator,
+) -> TokenEmbeddings:
+    """Real queries, and passages of documents up to a number that second moments need."""
+    lacking = FIT_QUERIES - (0 if real is None else len(real))
+    parts = [] if real is None else [real]
+    if lacking > 0:
+        parts.append(pseudo_queries(snapshot, encoder, rows[-lacking:], rng).embeddings)
+    return TokenEmbeddings.concatenate(parts)
+
+
+def _stored(snapshot: Snapshot, rows: IntArray, size: int = 1 << 15) -> Iterator[tuple[Bytes, IntArray]]:
+    """Token codes of documents in the order of `rows`, and their offsets, about `size` token vectors at a time."""
+    items: list[Bytes] = []
+    held = 0
+    for number, row in enumerate(rows.tolist(), start=1):
+        segment, position = snapshot.locate(row)
+        begin, end = segment.offsets[position : position + 2]
+        items.append(segment.tokens[begin:end])
+        held += len(items[-1])
+        if held >= size or number == len(rows):
+            yield np.concatenate(items), np.cumsum([0, *map(len, items)], dtype=np.int64)
+            items, held = [], 0
+
+
+def _decoded(snapshot: Snapshot, fitted: Fitted, rows: IntArray, size: int = 1 << 15) -> Iterator[TokenEmbeddings]:
+    """The same as token embeddings."""
+    for codes, offsets in _stored(snapshot, rows, size):
+        yield TokenEmbeddings(fitted.codec.decode(codes), offsets)
+
+
+@dataclass(frozen=True, eq=False)
+class _Sample:
+    """Learned vectors of some documents, `(len(rows), D)`: `random` of them drawn, the others true answers."""
+
+    rows: IntArray
+    vectors: FloatArray
+    random: int
+
+    @classmethod
+    def fold(cls, snapshot: Snapshot, fitted: Fitted, learned: Learned, judged: Judged, rows: IntArray) -> _Sample:
+        per_document = max(1.0, snapshot.tokens / max(1, snapshot.documents))
+        drawn = rows[: max(2000, int(SAMPLE_TOKENS / per_document))]
+        true = np.setdiff1d(np.concatenate([found[:TOP] for found in judged.truth]), drawn)
+        chosen = np.concatenate([drawn, true])
+        plain = SingleVectors(learned, None, LVQ(np.zeros(learned.output_dim, np.float32)))
+        parts = [plain.fold_stored(fitted.codec, *stored) for stored in _stored(snapshot, chosen)]
+        return cls(chosen, np.concatenate(parts), len(drawn))
+
+
+def _forms(
+    snapshot: Snapshot, learned: Learned, asked: TokenEmbeddings, sample: _Sample
+) -> Iterator[tuple[LeanVec, LVQ]]:
+    """The reductions and codes on offer, or those that the configuration asks for."""
+    config = snapshot.config
+    documents, queries = Moments(learned.output_dim), Moments(learned.output_dim)
+    documents.add(sample.vectors[: sample.random])
+    queries.add(learned.encode_queries(asked))
+    dims = [dim for dim in (DIMS if config.dims is None else (config.dims,)) if dim <= learned.output_dim]
+    dims = dims or [learned.output_dim]
+    whole = sphering(queries.matrix, documents.centred, max(dims), samples=len(asked))
+    for dim in dims:
+        reduction = whole.truncated(dim).rotated(_ROTATION_SEED)
+        mean = reduction.reduce_documents(sample.vectors[: sample.random]).mean(axis=0)
+        for bits in BITS if config.bits is None else (config.bits,):
+            yield reduction, LVQ(mean, bits=bits)
+
+
+@dataclass(frozen=True, eq=False)
+class _Trial:
+    """Estimates the recall of options on one sample. asked: `(m, D)` learned vectors of the judged queries."""
+
+    snapshot: Snapshot
+    judged: Judged
+    target: float
+    sample: _Sample
+    asked: FloatArray
+
+    def option(self, learned: Learned, reduction: LeanVec, lvq: LVQ) -> Option:
+        """A reduction with its codes."""
+        rows = lvq.encode(reduction.reduce_documents(self.sample.vectors))
+        scores = lvq.scores(reduction.reduce_queries(self.asked), rows)
+        ranks = [
+            self._estimate(own, truth[:TOP], owner)
+            for own, truth, owner in zip(scores, self.judged.truth, self.judged.queries.owners, strict=True)
+        ]
+        curve = recall_curve(ranks, depths_of(self.snapshot.documents))
+        return self._describe(SingleVectors(learned, reduction, lvq), curve)
+
+    def current(self, fitted: Fitted) -> Option:
+        """What the index has, measured and not estimated."""
+        option = self._describe(fitted.single, measure(self.snapshot, fitted, self.judged)[0])
+        return replace(option, single=f"{option.single} (present)")
+
+    def _estimate(self, scores: FloatArray, truth: IntArray, owner: int) -> IntArray:
+        """Places, from 0, of the true answers among all documents."""
+        sample = self.sample
+        order = np.argsort(sample.rows)
+        own = scores[order[np.searchsorted(sample.rows, truth, sorter=order)]]
+        rivals = np.sort(scores[: sample.random][sample.rows[: sample.random] != owner])
+        before = len(rivals) - np.searchsorted(rivals, own, side="right")
+        scale = (self.snapshot.documents - 1) / max(1, len(rivals))
+        return (before * scale).astype(np.int64)
+
+    def _describe(self, single: SingleVectors, curve: Curve) -> Option:
+        snapshot = self.snapshot
+        point = needed(curve, self.target)
+        count = min(DEPTHS[-1], snapshot.documents) if point is None else point[0]
+        lengths = self.judged.queries.embeddings.lengths
+        pairs = float(lengths.mean()) * snapshot.tokens / max(1, snapshot.documents)
+        seconds = snapshot.documents * single.width / SCAN_RATE + count * pairs * snapshot.dim / RERANK_RATE
+        return Option(single.name, single.width, curve, None if point is None else count, round(1e6 * seconds, 1))
