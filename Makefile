@@ -3,7 +3,7 @@ PYTHON ?= python
 DATA ?= ../shared/data
 
 help:  ## show these verbs
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@grep -E '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 install:  ## install for development, into the active environment
 	$(PYTHON) -m pip install -e '.[dev]'
@@ -17,6 +17,9 @@ lint:  ## style and types
 
 bench:  ## quality and speed on real collections, written to eval/reports
 	$(PYTHON) -m latefold.eval.bench --data $(DATA)
+
+bench-%:  ## one benchmark alone: bench-candidates
+	$(PYTHON) -m latefold.eval.$* --data $(DATA)
 
 soak:  ## slow oracles, crash loops and fuzzing
 	$(PYTHON) -m pytest -m slow --timeout 3600

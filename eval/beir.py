@@ -37,7 +37,7 @@ def load_beir(folder: str | Path, *, split: str = "test") -> Dataset:
     """
     folder = Path(folder)
     documents = load_corpus(folder)
-    texts = _load_queries(folder / "queries.jsonl")
+    texts = load_queries(folder)
     qrels = _load_qrels(folder, split, texts)
     queries = {id_: text for id_, text in texts.items() if id_ in qrels}
     return Dataset(folder.resolve().name, documents, queries, qrels)
@@ -59,9 +59,10 @@ def load_corpus(folder: str | Path) -> list[Document]:
     return list(documents.values())
 
 
-def _load_queries(path: Path) -> dict[str, str]:
+def load_queries(folder: str | Path) -> dict[str, str]:
+    """Id to text of all queries of a BEIR folder, judged or not. Raises `InvalidInputError` as `load_beir` does."""
     queries: dict[str, str] = {}
-    for where, record in _records(path):
+    for where, record in _records(Path(folder) / "queries.jsonl"):
         id_ = _new_id(record, where, queries)
         queries[id_] = _string(record, "text", where)
     return queries

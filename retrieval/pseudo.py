@@ -14,7 +14,10 @@ from .snapshot import IntArray, Snapshot
 from .types import Document
 
 _WORDS = 12
-_VECTORS = 2 * _WORDS
+_RUN = 16
+"""Neighbouring vectors that are as hard a question as the words."""
+_SCATTERED = 32
+"""Vectors from all over a document, whose second moments are nearer to those of real queries than a run's."""
 _CHARACTERS = 1000
 NOBODY = -1
 """Owner of a query that was not cut from a stored document."""
@@ -37,11 +40,16 @@ def live_rows(snapshot: Snapshot) -> IntArray:
     return np.concatenate([np.empty(0, np.int64), *parts])
 
 
-def pseudo_queries(snapshot: Snapshot, encoder: Encoder | None, rows: IntArray, rng: np.random.Generator) -> Queries:
-    """A query from each of the documents `rows`, or none from one without words: encoded words, or stored vectors."""
+def pseudo_queries(
+    snapshot: Snapshot, encoder: Encoder | None, rows: IntArray, rng: np.random.Generator, *, scattered: bool = False
+) -> Queries:
+    """A query from each of the documents `rows`, or none from one without words: encoded words, or stored vectors.
+
+    scattered: vectors from all over a document, to fit to; else neighbours, to judge with.
+    """
     if encoder is not None:
         return _from_texts(snapshot, encoder, rows, rng)
-    return _from_vectors(snapshot, rows, rng)
+    return _from_vectors(snapshot, rows, rng, scattered=scattered)
 
 
 def _from_texts(snapshot: Snapshot, encoder: Encoder, rows: IntArray, rng: np.random.Generator) -> Queries:
@@ -55,13 +63,17 @@ def _from_texts(snapshot: Snapshot, encoder: Encoder, rows: IntArray, rng: np.ra
     return Queries(owners, encoder.encode_queries(texts))
 
 
-def _from_vectors(snapshot: Snapshot, rows: IntArray, rng: np.random.Generator) -> Queries:
+def _from_vectors(snapshot: Snapshot, rows: IntArray, rng: np.random.Generator, *, scattered: bool) -> Queries:
     owners, queries = [], []
     for row in np.sort(rows).tolist():
         segment, position = snapshot.locate(row)
         begin, end = int(segment.offsets[position]), int(segment.offsets[position + 1])
         if end > begin and snapshot.fitted is not None:
-            chosen = begin + rng.choice(end - begin, size=min(end - begin, _VECTORS), replace=False)
+            if scattered:
+                chosen = begin + rng.choice(end - begin, size=min(end - begin, _SCATTERED), replace=False)
+            else:
+                start = int(rng.integers(begin, max(begin + 1, end - _RUN + 1)))
+                chosen = np.arange(start, min(end, start + _RUN))
             owners.append(row)
             queries.append(snapshot.fitted.codec.decode(segment.tokens[np.sort(chosen)]))
     return Queries(owners, TokenEmbeddings.from_list(queries, dim=snapshot.dim))

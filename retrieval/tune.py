@@ -21,7 +21,7 @@ from ..index.leanvec import LeanVec, sphering
 from ..index.lvq import LVQ
 from ..index.moments import Moments
 from ..index.single import SingleVectors
-from .calibrate import DEPTHS, TOP, Curve, Judged, depths_of, measure, needed, recall_curve
+from .calibrate import TOP, Curve, Judged, depths_of, measure, needed, recall_curve
 from .config import IndexConfig
 from .pseudo import live_rows, pseudo_queries
 from .snapshot import Fitted, IntArray, Snapshot
@@ -30,7 +30,8 @@ DIMS = (64, 128, 192, 256)
 BITS = (4, 8)
 FIT_TOKENS = 1 << 16
 """Stored token vectors that the learned encoding is fitted to."""
-FIT_QUERIES = 1024
+FIT_TEXTS, FIT_VECTORS = 1024, 4096
+"""Passages, or sets of vectors, that stand for queries in the fit."""
 SAMPLE_TOKENS = 1_500_000
 """Stored token vectors of the documents whose single vectors are compared."""
 SCAN_RATE = 2.5e10
@@ -140,10 +141,11 @@ def _queries_to_fit(
     rng: np.random.Generator,
 ) -> TokenEmbeddings:
     """Real queries, and passages of documents up to a number that second moments need."""
-    lacking = FIT_QUERIES - (0 if real is None else len(real))
+    wanted = FIT_TEXTS if encoder is not None else FIT_VECTORS  # which need not be encoded
+    lacking = wanted - (0 if real is None else len(real))
     parts = [] if real is None else [real]
     if lacking > 0:
-        parts.append(pseudo_queries(snapshot, encoder, rows[-lacking:], rng).embeddings)
+        parts.append(pseudo_queries(snapshot, encoder, rows[-lacking:], rng, scattered=True).embeddings)
     return TokenEmbeddings.concatenate(parts)
 
 
@@ -243,8 +245,19 @@ class _Trial:
     def _describe(self, single: SingleVectors, curve: Curve) -> Option:
         snapshot = self.snapshot
         point = needed(curve, self.target)
-        count = min(DEPTHS[-1], snapshot.documents) if point is None else point[0]
         lengths = self.judged.queries.embeddings.lengths
         pairs = float(lengths.mean()) * snapshot.tokens / max(1, snapshot.documents)
-        seconds = snapshot.documents * single.width / SCAN_RATE + count * pairs * snapshot.dim / RERANK_RATE
-        return Option(single.name, single.width, curve, None if point is None else count, round(1e6 * seconds, 1))
+        reranked = _crossing(curve, self.target) * pairs * snapshot.dim
+        seconds = snapshot.documents * single.width / SCAN_RATE + reranked / RERANK_RATE
+        return Option(single.name, single.width, curve, None if point is None else point[0], round(1e6 * seconds, 1))
+
+
+def _crossing(curve: Curve, target: float) -> float:
+    """Where a curve reaches the target, between the counts that were tried; the last count if it never does."""
+    last = (1.0, 0.0)
+    for count, recall in curve:
+        if recall >= target:
+            share = (target - last[1]) / (recall - last[1])
+            return float(last[0] * (count / last[0]) ** share)
+        last = (float(count), recall)
+    return last[0]

@@ -40,16 +40,17 @@ class FDEConfig:
     pays most where tokens share a direction. An empty block then says "the mean", and is best left empty: combine with
     `fill_empty=False`.
 
-    Of the shapes tried that take about 5 KB a document at one byte a dimension, none found more of the exact top 10
-    than the defaults, beyond the noise of seeds (Cranfield, CISI and CACM with the bundled encoder).
+    Of the shapes tried that take about 5 KB a document at one byte a dimension, the defaults found most of the exact top
+    10, or as much as any, on Cranfield, CISI and 20,000 package descriptions with the bundled encoder. The paper fills
+    empty blocks; with these vectors that costs recall, the more the finer the partitions.
 
     Raises `InvalidInputError` on a value out of range.
     """
 
     repetitions: int = 20
-    simhash_bits: int = 2
-    projected_dim: int | None = 64
-    fill_empty: bool = True
+    simhash_bits: int = 4
+    projected_dim: int | None = 16
+    fill_empty: bool = False
     final_dim: int | None = None
     seed: int = 42
     projection: Literal["sketch", "dense"] = "sketch"

@@ -38,12 +38,12 @@ def tokens():
 CONFIGS = [
     FDEConfig(),
     FDEConfig(3, 0),
-    FDEConfig(4, 3, None),
+    FDEConfig(4, 3, None, fill_empty=True),
     FDEConfig(4, 3, 5, fill_empty=False),
-    FDEConfig(3, 5, 4, final_dim=100),
-    FDEConfig(3, 3, 5, projection="dense"),
+    FDEConfig(3, 5, 4, True, 100),
+    FDEConfig(3, 3, 5, True, projection="dense"),
     FDEConfig(3, 3, 5, fill_empty=False, control_variate=True),
-    FDEConfig(3, 4, 5, final_dim=50, control_variate=True),
+    FDEConfig(3, 4, 5, True, 50, control_variate=True),
 ]
 each_config = pytest.mark.parametrize("config", CONFIGS, ids=str)
 
@@ -115,7 +115,7 @@ def test_without_projection_maxsim_is_an_upper_bound(query_length, length, bits,
 def test_single_token_documents_are_exact_without_projection():
     rng = np.random.default_rng(3)
     queries, documents = ragged(rng, [9, 1, 20]), ragged(rng, [1] * 15)
-    encoding = FDE(FDEConfig(4, 4, None), DIM)
+    encoding = FDE(FDEConfig(4, 4, None, fill_empty=True), DIM)
     estimates = encoding.encode_queries(queries) @ encoding.encode_documents(documents).T
     exact = [[maxsim(q, d) for d in documents] for q in queries]
     np.testing.assert_allclose(estimates, 4 * np.array(exact), atol=1e-4)

@@ -30,7 +30,7 @@ def test_taking_the_mean_away_changes_nothing_but_noise():
     assert shifted == pytest.approx(maxsim(tokens[0], tokens[1]), abs=1e-5)
     products = []
     for control_variate in (False, True):
-        encoding = FDE(FDEConfig(5, 3, None, control_variate=control_variate), DIM)
+        encoding = FDE(FDEConfig(5, 3, None, True, control_variate=control_variate), DIM)
         products.append(encoding.encode_queries(tokens) @ encoding.encode_documents(tokens).T)
     np.testing.assert_allclose(products[1], products[0], rtol=1e-5, atol=1e-4)
 

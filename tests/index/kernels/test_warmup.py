@@ -56,8 +56,8 @@ def test_nothing_compiles_after_warm_up(tmp_path):
     for config in (
         FDEConfig(),
         FDEConfig(3, 0),
-        FDEConfig(2, 3, None),
-        FDEConfig(2, 5, 4, final_dim=40),
+        FDEConfig(2, 3, None, fill_empty=True),
+        FDEConfig(2, 5, 4, True, 40),
         FDEConfig(2, 5, 64, fill_empty=False, projection="dense", control_variate=True),
     ):
         encoding = FDE(config, tokens.dim)
