@@ -18,6 +18,7 @@ import numpy as np
 from ..encoders.embeddings import FloatArray, IntArray
 from ..encoders.errors import IndexCorruptedError, InvalidEmbeddingsError, InvalidInputError, MissingExtraError
 from .kernels.graph import Links, Mask, beam_search, connect
+from .kernels.half import HALF_MAX
 from .kernels.queries import pack
 from .kernels.rows import Bytes
 from .lvq import LVQ
@@ -89,18 +90,24 @@ def build_graph(vectors: FloatArray | Iterable[FloatArray], degree: int = 32, *,
     if degree < 4:
         raise InvalidInputError(f"a graph needs a degree of at least 4; got {degree}")
     index = None
-    scale = np.float32(1)
+    scale = 0.0
     for block in _blocks(vectors):
         if index is None:
             # halves: exact enough to choose links by, in half the memory; the scale keeps them within their range
-            scale = np.float32(1) / max(np.abs(block).max(initial=0), np.float32(np.finfo(np.float32).tiny))
             kind = faiss.ScalarQuantizer.QT_fp16
             index = faiss.IndexHNSWSQ(block.shape[1], kind, degree // 2, faiss.METRIC_L2)
             index.hnsw.efConstruction = effort
             index.is_trained = True  # halves need no training
         if block.shape[1] != index.d or not np.isfinite(block).all():
             raise InvalidEmbeddingsError(f"vectors of shape {block.shape} do not fit {index.d} dimensions or hold NaN")
-        index.add(np.ascontiguousarray(block * scale))
+        largest = float(np.abs(block).max(initial=0))
+        scale = scale or (1 / largest if largest > 0 else 0.0)  # of the first block that is not all zeros
+        if largest * scale > HALF_MAX:
+            raise InvalidEmbeddingsError(
+                f"vectors of very different lengths: {largest:.3g} is {scale * largest:.3g} times "
+                "what the first ones have"
+            )
+        index.add(np.ascontiguousarray(block * np.float32(scale)))
     if index is None:
         return Graph(np.empty((0, degree // 2 * 2), np.int32), -1)
 

@@ -233,8 +233,9 @@ def sphering(K_q: DoubleArray, K_x: DoubleArray, d: int, *, samples: int | None 
     floor = ridge * values[-1] if values[-1] > 0 else 1  # without queries all directions count alike
     roots = np.sqrt(np.maximum(values, floor))
     W = V * roots
-    S = W.T @ K_x.astype(kind, copy=False) @ W
-    energy = float(np.trace(S))
+    S = W.T @ _scaled(K_x).astype(kind, copy=False) @ W
+    trace = float(np.trace(K_x))
+    energy = float(np.trace(S)) * (trace if trace > 0 else 1.0)
     U = _leading(S, d)
     scale = energy**0.5 if energy > 0 else 1.0
     return LeanVec((V / roots @ U * scale).astype(np.float32), (W @ U / scale).astype(np.float32))

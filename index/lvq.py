@@ -22,6 +22,10 @@ BLOCK_BYTES = 1 << 22
 """Vectors quantized at a time, which bounds the temporary copies."""
 
 
+MAX_DIM = {4: 1 << 23, 8: 1 << 19}
+"""Dimensions up to which sums of products fit 32 bits without leaving queries too few levels."""
+
+
 @dataclass(frozen=True, eq=False)
 class LVQ:
     """Quantizer to 4 or 8 `bits` a dimension, relative to `mean`, `(dim,)` float32.
@@ -38,10 +42,17 @@ class LVQ:
 
     def __post_init__(self) -> None:
         mean = np.asarray(self.mean)
+        if mean.dtype.kind == "f":
+            with np.errstate(over="ignore"):
+                mean = mean.astype(np.float32, copy=False)
         if mean.ndim != 1 or not len(mean) or mean.dtype.kind != "f" or not np.isfinite(mean).all():
             raise InvalidInputError(f"an LVQ mean is (dim,) finite floats; got {mean.dtype} of shape {mean.shape}")
-        if self.bits not in LAYOUTS:
+        if type(self.bits) is not int or self.bits not in LAYOUTS:
             raise InvalidInputError(f"LVQ has 4 or 8 bits a dimension; got {self.bits}")
+        if len(mean) > MAX_DIM[self.bits]:
+            raise InvalidInputError(
+                f"LVQ of {self.bits} bits takes up to {MAX_DIM[self.bits]} dimensions; got {len(mean)}"
+            )
         object.__setattr__(self, "mean", np.ascontiguousarray(mean, np.float32))
 
     @classmethod

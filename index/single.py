@@ -25,6 +25,8 @@ Mask = npt.NDArray[np.bool_]
 Arrays = Mapping[str, npt.NDArray[Any]]
 BLOCK_TOKENS = 1 << 15
 """Token vectors folded at a time, which bounds the memory of a long batch."""
+BLOCK_DOCUMENTS = 1 << 10
+"""The same for documents, which may be empty."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +77,11 @@ class SingleVectors:
 
     def encode_documents(self, tokens: TokenEmbeddings) -> Bytes:
         """`(n, width)` uint8 rows of documents."""
-        return self.lvq.encode(self.fold_documents(tokens))
+        parts = [
+            self.lvq.encode(self.fold_documents(tokens.take(np.arange(start, stop))))
+            for start, stop in blocks(tokens.offsets)
+        ]
+        return np.concatenate([np.empty((0, self.width), np.uint8), *parts])
 
     def fold_stored(self, codec: TokenCodec, codes: Bytes, offsets: IntArray) -> FloatArray:
         """`fold_documents` of documents whose tokens are stored: rows of `codec`, and where each document's begin.
@@ -93,7 +99,11 @@ class SingleVectors:
 
     def encode_stored(self, codec: TokenCodec, codes: Bytes, offsets: IntArray) -> Bytes:
         """`encode_documents` of documents whose tokens are stored; see `fold_stored`."""
-        return self.lvq.encode(self.fold_stored(codec, codes, offsets))
+        parts = [
+            self.lvq.encode(self.fold_stored(codec, codes, offsets[start : stop + 1]))
+            for start, stop in blocks(offsets)
+        ]
+        return np.concatenate([np.empty((0, self.width), np.uint8), *parts])
 
     def build_graph(self, rows: Bytes) -> Graph:
         """A graph over rows. Raises `MissingExtraError` without faiss."""
@@ -151,6 +161,8 @@ class SingleVectors:
             owner, _, name = key.partition(".")
             parts[owner][name] = value
         encoding: FDE | Learned
+        if spec["encoding"] not in ("fde", "learned"):
+            raise InvalidInputError(f"no encoding {spec['encoding']!r:.40}; there are fde and learned")
         if spec["encoding"] == "learned":
             encoding = Learned.from_params(LearnedConfig.from_dict(spec["config"]), dim, parts["learned"])
         else:
@@ -170,6 +182,6 @@ def blocks(offsets: IntArray, tokens: int = BLOCK_TOKENS) -> Iterator[tuple[int,
     start = 0
     while start < len(offsets) - 1:
         stop = int(np.searchsorted(offsets, offsets[start] + tokens, side="right")) - 1
-        stop = max(start + 1, stop)
+        stop = min(max(start + 1, stop), start + BLOCK_DOCUMENTS)
         yield start, stop
         start = stop

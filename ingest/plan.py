@@ -118,7 +118,7 @@ def plan(
     seconds = total * cost.seconds + sum(stratum.total * stratum.seconds_per_document for stratum in strata)
     parts = {name: round(total * size) for name, size in cost.disk.items()}
     if config.encoding != "fde" and total * cost.tokens > config.exact_below:
-        parts["vectors"] = total * most_bytes(config)  # what calibration replaces the unfitted vectors by
+        parts["vectors"] = total * most_bytes(config)  # after calibration, which nearly always finds these better
     return Plan(
         files=len(found.files),
         bytes=found.bytes,

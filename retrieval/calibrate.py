@@ -60,6 +60,21 @@ class Calibration:
         return asdict(self)
 
 
+def calibration_of(snapshot: Snapshot) -> dict[str, Any]:
+    """The stored calibration; empty when there is none."""
+    stored = snapshot.catalog.meta("calibration")
+    return stored if isinstance(stored, dict) else {}
+
+
+def candidates_of(snapshot: Snapshot) -> int:
+    """How many candidates a search reranks: as many as were measured to do, in proportion to what came since."""
+    measured = calibration_of(snapshot)
+    count, documents = measured.get("candidates"), measured.get("documents")
+    if not isinstance(count, int) or not isinstance(documents, int) or count < 1 or documents < 1:
+        return snapshot.config.candidates
+    return -(-count * max(snapshot.documents, documents) // documents)
+
+
 @dataclass(frozen=True, eq=False)
 class Judged:
     """Queries with the rows of their exact MaxSim top 100, best first, without the document each was cut from."""
@@ -107,14 +122,26 @@ def _affordable(snapshot: Snapshot, most: int) -> int:
 
 def measure(snapshot: Snapshot, fitted: Fitted, judged: Judged) -> tuple[Curve, Curve]:
     """Recall of the exact top 10 and top 100 within each number of candidates, found as a search finds them."""
-    count = min(DEPTHS[-1], snapshot.documents) + 1
-    found = candidates(snapshot, fitted, judged.queries.embeddings, snapshot.allowed(None), count)
-    ranks = [
+    depths = depths_of(snapshot.documents)
+    if not any(snapshot.graphs):  # the first of many that a scan finds are the few it finds
+        ranks = _found(snapshot, fitted, judged, depths[-1])
+        return recall_curve([r[:TOP] for r in ranks], depths), recall_curve(ranks, depths)
+    top: Curve = ()
+    deep: Curve = ()
+    for depth in depths:
+        ranks = _found(snapshot, fitted, judged, depth)
+        top += recall_curve([r[:TOP] for r in ranks], [depth])
+        deep += recall_curve(ranks, [depth])
+    return top, deep
+
+
+def _found(snapshot: Snapshot, fitted: Fitted, judged: Judged, depth: int) -> list[IntArray]:
+    """Places, from 0, of each query's true answers among so many candidates."""
+    found = candidates(snapshot, fitted, judged.queries.embeddings, snapshot.allowed(None), depth + 1)
+    return [
         _ranks(truth, rows[rows != owner])
         for truth, rows, owner in zip(judged.truth, found, judged.queries.owners, strict=True)
     ]
-    depths = depths_of(snapshot.documents)
-    return recall_curve([r[:TOP] for r in ranks], depths), recall_curve(ranks, depths)
 
 
 def depths_of(documents: int) -> list[int]:
@@ -183,5 +210,5 @@ def _warning(snapshot: Snapshot, target: float, count: int, recall: float, drift
     if count > max(1000, _MANY * snapshot.documents):
         return f"{count} candidates are needed for recall {target}: searches will be slow; consider a lower target"
     if drift is not None and drift > _DRIFTED:
-        return f"documents added since the fit are fitted {drift:.2f} times worse: run `latefold optimize --refit`"
+        return f"documents added since the fit are fitted {drift:.2f} times worse: run `latefold calibrate --refit`"
     return None

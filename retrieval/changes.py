@@ -13,9 +13,15 @@ import numpy as np
 
 from ..encoders.base import Encoder, Progress
 from ..encoders.embeddings import TokenEmbeddings
-from ..encoders.errors import DuplicateDocumentError, InvalidEmbeddingsError, MissingExtraError, StorageError
+from ..encoders.errors import (
+    DuplicateDocumentError,
+    InvalidEmbeddingsError,
+    InvalidInputError,
+    LatefoldError,
+    MissingExtraError,
+)
 from . import writer
-from .calibrate import Calibration, conclude, judge
+from .calibrate import Calibration, calibration_of, conclude, judge
 from .documents import as_document, batches, first_duplicate, not_found
 from .search import scans_exactly
 from .session import Session
@@ -24,6 +30,8 @@ from .sync import Synchronizer
 from .tune import drift, tune
 from .types import Document, Source, SyncReport
 
+AUTOMATIC_FIT = 100_000
+"""Documents of an index up to which adding some may fit it: from there on it takes minutes, and has to be asked for."""
 DocumentLike = Document | Mapping[str, Any]
 
 
@@ -46,7 +54,7 @@ def add(
             vectors = embeddings.take(np.arange(done, done + len(batch)))
         session.commit(writer.Change(documents=batch, embeddings=vectors))
         done += len(batch)
-    _first_fit(session, progress)
+    _fit_when_due(session, progress)
     return done
 
 
@@ -64,14 +72,14 @@ def upsert(
                 collector.put(document)
         collector.flush()
         report = collector.report
-    _first_fit(session, progress)
+    _fit_when_due(session, progress)
     return report
 
 
 def sync(session: Session, sources: Iterable[Source], progress: Progress | None) -> SyncReport:
     """See `Index.sync`."""
     report = _synchronizer(session, progress, None).run(sources)
-    _first_fit(session, progress)
+    _fit_when_due(session, progress)
     return report
 
 
@@ -133,6 +141,7 @@ def optimize(session: Session, progress: Progress | None) -> None:
         report = None if progress is None else lambda done: progress("merge", done, total)
         writer.merge(session.path, snapshot, 0, len(snapshot.segments), report)
         session.refresh()
+    _grow_graphs(session, progress)
     session.compact()
 
 
@@ -149,44 +158,46 @@ def calibrate(
     snapshot, fitted = session.snapshot, session.snapshot.fitted
     if fitted is None:
         return None
-    before = snapshot.catalog.meta("calibration") or {}
-    target = before.get("target", snapshot.config.target_recall) if target is None else target
+    if refit and snapshot.config.encoding == "fde":
+        raise InvalidInputError("the index was created with encoding fde, which is fitted to nothing: leave refit out")
+    known = snapshot.catalog.meta("target_recall") or snapshot.config.target_recall
+    target = known if target is None else target
     to_judge, to_fit = _split(queries)
     judged = judge(snapshot, fitted, encoder, to_judge, progress)
     if judged is None:
         return None
-    options = before.get("options", [])
-    if refit if refit is not None else fit_due(snapshot, fitted):
+    options = calibration_of(snapshot).get("options", []) if target == known else []
+    if refit if refit is not None else fit_due(snapshot, fitted, new_target=target != known):
         tuned = tune(snapshot, fitted, encoder, judged, target, real=to_fit, progress=progress)
         options = [option.to_dict() for option in tuned.options]
-        _adopt(session, tuned.fitted, progress)
+        _adopt(session, tuned.fitted, target, progress)
     _grow_graphs(session, progress)
     snapshot = session.snapshot
     fitted = snapshot.fitted or fitted
     measured = conclude(snapshot, fitted, judged, target, options, drift(snapshot, fitted))
-    session.commit(writer.Change(settings={"calibration": measured.to_dict()}))
+    session.commit(writer.Change(settings={"calibration": measured.to_dict(), "target_recall": target}))
     return measured
 
 
-def _adopt(session: Session, fitted: Fitted, progress: Progress | None) -> None:
-    """Put fitted parameters in the place of the present ones."""
+def _adopt(session: Session, fitted: Fitted, target: float, progress: Progress | None) -> None:
+    """Put fitted parameters in the place of the present ones; what was measured of those is no longer true."""
     snapshot = session.snapshot
     if snapshot.fitted is not None and fitted.single is snapshot.fitted.single:
         session.commit(writer.Change(settings={"params": {**(snapshot.params or {}), **fitted.to_dict()}}))
         return
     report = None if progress is None else lambda done: progress("fold", done, snapshot.documents)
-    writer.refit(session.path, snapshot, fitted, report)
+    writer.refit(session.path, snapshot, fitted, {"calibration": None, "target_recall": target}, report)
     session.refresh()
 
 
-def _first_fit(session: Session, progress: Progress | None) -> None:
-    """Fit an index that has outgrown the exact scan and was never fitted.
+def _fit_when_due(session: Session, progress: Progress | None) -> None:
+    """Fit an index that has outgrown the exact scan, and again when it has doubled since, as long as that is quick.
 
-    What it follows is durable already, so that it waits for the next time where there is no space.
+    What it follows is durable already: where it fails, the vectors stay as they are, and `calibrate` says why.
     """
     snapshot, fitted = session.snapshot, session.snapshot.fitted
-    if fitted is not None and not fitted.documents and fit_due(snapshot, fitted):
-        with suppress(StorageError):
+    if fitted is not None and snapshot.documents <= AUTOMATIC_FIT and fit_due(snapshot, fitted):
+        with suppress(LatefoldError):
             calibrate(session, session.encoder.loaded, progress)
 
 
@@ -197,11 +208,11 @@ def _split(queries: TokenEmbeddings | None) -> tuple[TokenEmbeddings | None, Tok
     return queries.take(np.arange(0, len(queries), 2)), queries.take(np.arange(1, len(queries), 2))
 
 
-def fit_due(snapshot: Snapshot, fitted: Fitted) -> bool:
-    """Whether the single vectors are fitted to nothing, or to an index less than half or more than twice as large."""
+def fit_due(snapshot: Snapshot, fitted: Fitted, *, new_target: bool = False) -> bool:
+    """Whether the single vectors are fitted to nothing, to another target, or to an index half or twice as large."""
     if snapshot.config.encoding == "fde" or scans_exactly(snapshot):
         return False
-    return not 0.5 <= snapshot.documents / max(1, fitted.documents) <= 2
+    return new_target or not 0.5 <= snapshot.documents / max(1, fitted.documents) <= 2
 
 
 def _grow_graphs(session: Session, progress: Progress | None) -> None:

@@ -13,6 +13,8 @@ MAX_K = 10_000
 """Most results a search may ask for."""
 MAX_QUERY_CHARACTERS = 4_096
 MAX_QUERY_VECTORS = 512
+MAX_REAL_QUERIES = 8_192
+"""Queries of a calibration: more would not change what is fitted."""
 MAX_DOCUMENT_CHARACTERS = 10_000_000
 MAX_ID_CHARACTERS = 1_024
 MAX_METADATA_DEPTH = 100
@@ -48,10 +50,14 @@ class IndexConfig:
     def __post_init__(self) -> None:
         if self.encoding not in ("auto", "fde", "learned"):
             raise InvalidInputError(f"encoding is auto, fde or learned; got {self.encoding!r}")
-        if self.bits not in (None, 4, 8):
+        if self.bits is not None and (type(self.bits) is not int or self.bits not in (4, 8)):
             raise InvalidInputError(f"bits is 4 or 8; got {self.bits!r}")
-        if self.dims is not None and not 1 <= self.dims <= 4096:
-            raise InvalidInputError(f"dims is a whole number from 1 to 4096; got {self.dims!r}")
+        if self.dims is not None:
+            _check("dims", self.dims, 1, 4096)
+        _check("candidates", self.candidates, 1, 1_000_000)
+        _check("exact_below", self.exact_below, 0, 1 << 62)
+        _check("graph_above", self.graph_above, 0, 1 << 62)
+        _check("batch_documents", self.batch_documents, 1, 1_000_000)
         check_target(self.target_recall)
 
     def to_dict(self) -> dict[str, Any]:
@@ -63,6 +69,11 @@ class IndexConfig:
         """Inverse of `to_dict`."""
         parts = {"fde": FDEConfig(**value["fde"]), "learned": LearnedConfig.from_dict(value["learned"])}
         return cls(**{**value, **parts})
+
+
+def _check(name: str, value: object, low: int, high: int) -> None:
+    if type(value) is not int or not low <= value <= high:
+        raise InvalidInputError(f"{name} is a whole number from {low} to {high}; got {value!r}")
 
 
 def check_target(recall: float) -> None:

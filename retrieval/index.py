@@ -7,6 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, overload
 
+import numpy as np
+
 from ..encoders.base import Encoder, Progress, load_encoder
 from ..encoders.embeddings import TokenEmbeddings
 from ..encoders.errors import IndexExistsError, InvalidInputError
@@ -19,7 +21,7 @@ from . import changes
 from . import query as queries
 from . import stats as statistics
 from .calibrate import Calibration
-from .config import IndexConfig, check_target
+from .config import MAX_REAL_QUERIES, IndexConfig, check_target
 from .documents import check_query, not_found
 from .encoding import LazyEncoder, check_item
 from .explain import explain
@@ -212,22 +214,29 @@ class Index:
         Fits the single vectors to the documents when that is due (see `IndexConfig.encoding`) and chooses their form,
         then the number of candidates. target_recall: share of the exact top 10 to be found; when None, that of the
         last calibration, or `config.target_recall`. queries: real ones, as texts or token embeddings, in place of
-        passages of the documents; half of them are fitted to, the other half judge. refit: fit again, or not, whether
-        it is due or not. Returns None for an index of fewer than 20 documents. Exact scores do not change.
+        passages of the documents; half of them are fitted to, the other half judge. In an index of the caller's own
+        vectors, vectors of documents stand in for queries, and are easier than most real ones. refit: fit again, or
+        not, whether it is due or not. Returns None for an index of fewer than 20 documents. Exact scores do not change.
         """
         if target_recall is not None:
             check_target(target_recall)
-        if queries is not None and not isinstance(queries, TokenEmbeddings):
-            texts = [check_query(text) for text in queries]
-            queries = self._session.encoder.require("calibrate with query texts").encode_queries(texts)
-        if queries is not None:
-            check_item(queries, self.dim, None)
-            if len(queries) < 2:
-                raise InvalidInputError("calibrating with real queries takes at least two of them")
+        asked = None if queries is None else self._encoded(queries)
         with self._session.writing():
-            return changes.calibrate(
-                self._session, self._session.encoder.get(), progress, target=target_recall, queries=queries, refit=refit
-            )
+            encoder = self._session.encoder.get() if asked is None else self._session.encoder.loaded
+            return changes.calibrate(self._session, encoder, progress, target=target_recall, queries=asked, refit=refit)
+
+    def _encoded(self, queries: Sequence[str] | TokenEmbeddings) -> TokenEmbeddings:
+        """Real queries to calibrate with, evenly thinned out to as many as are of use."""
+        if isinstance(queries, str):
+            raise InvalidInputError("the queries to calibrate with are a list of texts, not one text")
+        if len(queries) < 2:
+            raise InvalidInputError("calibrating with real queries takes at least two of them")
+        kept = np.unique(np.linspace(0, len(queries) - 1, MAX_REAL_QUERIES).astype(np.int64))
+        if isinstance(queries, TokenEmbeddings):
+            check_item(queries, self.dim, None)
+            return queries.take(kept)
+        texts = [check_query(queries[row]) for row in kept.tolist()]
+        return self._session.encoder.require("calibrate with texts").encode_queries(texts)
 
     @overload
     def search(

@@ -11,6 +11,7 @@ from ..encoders.embeddings import TokenEmbeddings
 from ..encoders.errors import IndexCorruptedError, InvalidInputError
 from ..index.storage.catalog import Record
 from ..index.storage.format import CATALOG, ROWS
+from .calibrate import candidates_of
 from .config import MAX_K
 from .documents import check_query, not_found
 from .encoding import LazyEncoder, check_item
@@ -54,8 +55,7 @@ def search(
     if embeddings is None and chosen != "lexical":
         with timing.stage("encode"):
             embeddings = encoder.require("search for a text this way").encode_queries(texts or [])
-    candidates = (snapshot.catalog.meta("calibration") or {}).get("candidates", snapshot.config.candidates)
-    request = Request(chosen, k, candidates, texts, embeddings, compiled)
+    request = Request(chosen, k, candidates_of(snapshot), texts, embeddings, compiled)
     rankings = run(snapshot, request, timing)
     with timing.stage("fetch"):
         return SearchResult(_hits(snapshot, rankings), timing.stages)

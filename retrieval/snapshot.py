@@ -10,14 +10,15 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 
-from ..encoders.errors import IndexCorruptedError, StorageError
+from ..encoders.errors import IndexCorruptedError, InvalidInputError, StorageError
 from ..index.graph import Graph
 from ..index.single import SingleVectors
 from ..index.storage.catalog import CatalogReader, current_commit
 from ..index.storage.files import FileInfo, check_file
-from ..index.storage.format import PARAMS, PARAMS_FILE, TOKENS, VECTORS
+from ..index.storage.format import CATALOG, PARAMS, PARAMS_FILE, TOKENS, VECTORS
 from ..index.storage.segments import Segment, SegmentInfo, open_segment
 from ..index.tokens.base import TokenCodec, codec
 from .config import IndexConfig
@@ -33,7 +34,7 @@ _ATTEMPTS = 20
 class Fitted:
     """Frozen parameters of an index: what turns token vectors into stored bytes and back into scores.
 
-    documents: how many the single vectors were fitted to; 0 for those that are fitted to nothing. misfit: mean relative
+    documents: how many there were when the form of the single vectors was chosen; 0 before that. misfit: mean relative
     squared residual of these documents, None where the encoding has none. next_row: documents from here on came later.
     """
 
@@ -68,6 +69,9 @@ class Fitted:
         for key, value in arrays.items():
             owner, _, name = key.partition(".")
             parts[owner][name] = value
+        numbers = (stored["documents"], stored["next_row"])
+        if not all(type(n) is int and n >= 0 for n in numbers) or not isinstance(stored["misfit"], float | int | None):
+            raise ValueError("documents, next_row and misfit are not numbers")
         return cls(
             codec(config.codec).from_params(dim, parts["codec"]),
             SingleVectors.from_params(stored["single"], dim, parts["single"]),
@@ -105,7 +109,7 @@ class Snapshot:
         if condition is None:
             return self.live
         rows = self.catalog.rows_where(condition.where, condition.parameters)
-        return [np.isin(segment.rows, rows, assume_unique=True) for segment in self.segments]
+        return [_marked(segment, rows) for segment in self.segments]
 
     def locate(self, row: int) -> tuple[Segment, int]:
         """Segment and position of a row."""
@@ -146,8 +150,10 @@ def on_newest(folder: Path, use: Callable[[Snapshot], T], previous: Snapshot | N
 
 
 def _assemble(folder: Path, catalog: CatalogReader, previous: Snapshot | None) -> Snapshot:
-    config = IndexConfig.from_dict(catalog.meta("config"))
-    dim = int(catalog.meta("dim"))
+    try:
+        config, dim = IndexConfig.from_dict(catalog.meta("config")), int(catalog.meta("dim"))
+    except (AttributeError, KeyError, TypeError, ValueError, InvalidInputError) as error:
+        raise IndexCorruptedError(f"the settings in {CATALOG} are not those of an index ({error})") from error
     infos = catalog.segments()
     opened = _opened(previous)
     pairs = [opened[info] if info in opened else _open(folder, info) for info in infos]
@@ -191,14 +197,27 @@ def _check_widths(segments: Sequence[Segment], fitted: Fitted | None) -> None:
             )
 
 
+def _marked(segment: Segment, rows: IntArray) -> Mask:
+    """Which documents of a segment are among `rows`, which need not be sorted; cheap when they are few."""
+    places = np.minimum(np.searchsorted(segment.rows, rows), len(segment) - 1)
+    mask = np.zeros(len(segment), np.bool_)
+    mask[places[segment.rows[places] == rows]] = True
+    return mask
+
+
 def _live_mask(segment: Segment, dead: IntArray) -> Mask | None:
-    inside = dead[np.isin(dead, segment.rows, assume_unique=True)]
-    if not len(inside):
+    if not len(dead):
         return None
-    return ~np.isin(segment.rows, inside, assume_unique=True)
+    mask = _marked(segment, dead)
+    return ~mask if mask.any() else None
 
 
 def _load_fitted(folder: Path, config: IndexConfig, dim: int, stored: dict[str, Any]) -> Fitted:
+    if not isinstance(stored, dict) or not {"checksum", "size"} <= stored.keys():
+        raise IndexCorruptedError(f"{CATALOG} does not say where {PARAMS_FILE} is: restore a backup")
     path = folder / PARAMS / stored["checksum"] / PARAMS_FILE
     check_file(path, FileInfo(PARAMS_FILE, stored["size"], stored["checksum"]))
-    return Fitted.load(config, dim, stored, load_safetensors(path.read_bytes()))
+    try:
+        return Fitted.load(config, dim, stored, load_safetensors(path.read_bytes()))
+    except (KeyError, TypeError, ValueError, SafetensorError, InvalidInputError) as error:
+        raise IndexCorruptedError(f"{PARAMS_FILE} is not what the catalog says ({error}): restore a backup") from error

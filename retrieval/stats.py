@@ -95,7 +95,7 @@ def stats(folder: Path, snapshot: Snapshot) -> IndexStats:
         bytes_per_token=fitted.codec.bytes_per_token if fitted else 0,
         single=fitted.single.name if fitted else "",
         bytes_per_vector=fitted.single.width if fitted else 0,
-        fitted_documents=fitted.documents if fitted else 0,
+        fitted_documents=fitted.documents if fitted and fitted.misfit is not None else 0,
         bytes_per_document=round(parts["total"] / snapshot.documents, 1) if snapshot.documents else 0.0,
         bytes=parts,
         calibration=catalog.meta("calibration"),

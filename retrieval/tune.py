@@ -17,7 +17,7 @@ from ..encoders.base import Encoder, Progress
 from ..encoders.embeddings import FloatArray, TokenEmbeddings
 from ..index.encodings.learned import Learned
 from ..index.kernels.rows import Bytes
-from ..index.leanvec import LeanVec, sphering
+from ..index.leanvec import LeanVec, choose_dim, sphering
 from ..index.lvq import LVQ
 from ..index.moments import Moments
 from ..index.single import SingleVectors
@@ -34,11 +34,15 @@ FIT_TEXTS, FIT_VECTORS = 1024, 4096
 """Passages, or sets of vectors, that stand for queries in the fit."""
 SAMPLE_TOKENS = 1_500_000
 """Stored token vectors of the documents whose single vectors are compared."""
+SAMPLE_DOCUMENTS = (2_000, 20_000)
+"""Fewest and most of them."""
 SCAN_RATE = 2.5e10
 """Bytes of codes that a core scans in a second, about."""
 RERANK_RATE = 4e10
 """Multiply-adds of MaxSim that a core does in a second, about."""
-_PROBED = 256
+_PROBED, _PROBED_TOKENS = 256, 2048
+_LOST = 1e-3
+"""Share of the spectrum that is not worth more dimensions."""
 _ROTATION_SEED = 7
 
 
@@ -89,7 +93,8 @@ def tune(
     rows = rng.permutation(live_rows(snapshot))
     report = progress or (lambda _phase, _done, _total: None)
     report("fit", 0, 4)
-    asked = _queries_to_fit(snapshot, encoder, rows, real, rng)
+    unjudged = rows[~np.isin(rows, judged.queries.owners)]
+    asked = _queries_to_fit(snapshot, encoder, unjudged if len(unjudged) else rows, real, rng)
     learned = Learned.fit(snapshot.config.learned, next(_decoded(snapshot, fitted, rows, FIT_TOKENS)), asked)
     report("fit", 1, 4)
     sample = _Sample.fold(snapshot, fitted, learned, judged, rows)
@@ -107,13 +112,14 @@ def tune(
     if single is not fitted.single:
         misfit = mean_misfit(snapshot, fitted, learned, rows[len(rows) // 2 :])  # mostly not what it was fitted to
     report("fit", 4, 4)
-    next_row = int(snapshot.catalog.meta("next_row"))
+    kept = single is fitted.single and misfit is not None
+    next_row = fitted.next_row if kept else int(snapshot.catalog.meta("next_row"))
     return Tuned(Fitted(fitted.codec, single, snapshot.documents, misfit, next_row), options)
 
 
 def most_bytes(config: IndexConfig) -> int:
-    """Bytes a document of the widest single vector on offer."""
-    return (config.dims or DIMS[-1]) * (config.bits or BITS[-1]) // 8 + 4
+    """Bytes a document of the widest learned vector on offer."""
+    return -(-(config.dims or DIMS[-1]) * (config.bits or BITS[-1]) // 8) + 4
 
 
 def drift(snapshot: Snapshot, fitted: Fitted) -> float | None:
@@ -128,9 +134,14 @@ def drift(snapshot: Snapshot, fitted: Fitted) -> float | None:
 
 
 def mean_misfit(snapshot: Snapshot, fitted: Fitted, learned: Learned, rows: IntArray) -> float:
-    """Mean relative squared residual of the first of the documents `rows`."""
-    parts = [learned.misfit(tokens) for tokens in _decoded(snapshot, fitted, rows[:_PROBED])]
-    return float(np.mean(np.concatenate(parts)))
+    """Mean relative squared residual of the first of the documents `rows`, without the longest.
+
+    It takes time by the square of a document's tokens.
+    """
+    blocks = _decoded(snapshot, fitted, rows[:_PROBED])
+    parts = [learned.misfit(tokens.take(np.flatnonzero(tokens.lengths <= _PROBED_TOKENS))) for tokens in blocks]
+    found = np.concatenate(parts)
+    return float(found.mean()) if len(found) else 0.0
 
 
 def _queries_to_fit(
@@ -180,7 +191,7 @@ class _Sample:
     @classmethod
     def fold(cls, snapshot: Snapshot, fitted: Fitted, learned: Learned, judged: Judged, rows: IntArray) -> _Sample:
         per_document = max(1.0, snapshot.tokens / max(1, snapshot.documents))
-        drawn = rows[: max(2000, int(SAMPLE_TOKENS / per_document))]
+        drawn = rows[: int(np.clip(SAMPLE_TOKENS / per_document, *SAMPLE_DOCUMENTS))]
         true = np.setdiff1d(np.concatenate([found[:TOP] for found in judged.truth]), drawn)
         chosen = np.concatenate([drawn, true])
         plain = SingleVectors(learned, None, LVQ(np.zeros(learned.output_dim, np.float32)))
@@ -196,9 +207,13 @@ def _forms(
     documents, queries = Moments(learned.output_dim), Moments(learned.output_dim)
     documents.add(sample.vectors[: sample.random])
     queries.add(learned.encode_queries(asked))
-    dims = [dim for dim in (DIMS if config.dims is None else (config.dims,)) if dim <= learned.output_dim]
-    dims = dims or [learned.output_dim]
-    whole = sphering(queries.matrix, documents.centred, max(dims), samples=len(asked))
+    most = min(config.dims or DIMS[-1], learned.output_dim)
+    whole = sphering(queries.matrix, documents.centred, most, samples=len(asked))
+    if config.dims is None:  # the first number of dimensions beyond which next to nothing is left is the last on offer
+        enough = choose_dim(whole.spectrum(queries.matrix, documents.centred), _LOST, step=DIMS[0])
+        dims = [dim for dim in DIMS if dim <= min(most, max(enough, DIMS[0]))] or [most]
+    else:
+        dims = [most]
     for dim in dims:
         reduction = whole.truncated(dim).rotated(_ROTATION_SEED)
         mean = reduction.reduce_documents(sample.vectors[: sample.random]).mean(axis=0)

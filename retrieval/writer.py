@@ -170,10 +170,16 @@ def merge(
         remove_segment(folder, info.id)
 
 
-def refit(folder: Path, snapshot: Snapshot, fitted: Fitted, progress: Callable[[int], None] | None = None) -> None:
+def refit(
+    folder: Path,
+    snapshot: Snapshot,
+    fitted: Fitted,
+    settings: dict[str, Any],
+    progress: Callable[[int], None] | None = None,
+) -> None:
     """Replace the single vectors of every document, in one commit; tokens stay, and with them exact scores.
 
-    progress: called with the number of documents folded so far.
+    settings: to be stored in the same commit. progress: called with the number of documents folded so far.
     """
     infos = snapshot.catalog.segments()
     done = 0
@@ -191,7 +197,7 @@ def refit(folder: Path, snapshot: Snapshot, fitted: Fitted, progress: Callable[[
         for info, segment in zip(infos, snapshot.segments, strict=True)
     ]
     params = store_params(folder, fitted)
-    _replace_each(folder, snapshot, infos, new, {"params": params})
+    _replace_each(folder, snapshot, infos, new, {"params": params, **settings})
     if snapshot.params is not None and snapshot.params["checksum"] != params["checksum"]:
         remove([folder / PARAMS / snapshot.params["checksum"]])
 

@@ -40,9 +40,9 @@ class FDEConfig:
     pays most where tokens share a direction. An empty block then says "the mean", and is best left empty: combine with
     `fill_empty=False`.
 
-    Of the shapes tried that take about 5 KB a document at one byte a dimension, the defaults found most of the exact top
-    10, or as much as any, on Cranfield, CISI and 20,000 package descriptions with the bundled encoder. The paper fills
-    empty blocks; with these vectors that costs recall, the more the finer the partitions.
+    Of the shapes tried that take about 5 KB a document at one byte a dimension, the defaults found most of the exact
+    top 10, or as much as any, on Cranfield, CISI and 20,000 package descriptions with the bundled encoder. The paper
+    fills empty blocks; with these vectors that costs recall, the more the finer the partitions.
 
     Raises `InvalidInputError` on a value out of range.
     """

@@ -30,6 +30,8 @@ BLOCK_TOKENS = 1024
 """Tokens whose features are held at a time when the misfit of a document is taken."""
 LIMIT = 1 << 16
 """Most features and learn tokens."""
+MAX_TOKEN_DIM = 1 << 16
+"""Dimensions of tokens up to which integer products with learn tokens fit 32 bits."""
 OLS_FDE = FDEConfig(repetitions=20, simhash_bits=3, projected_dim=8, fill_empty=False)
 _CENTROIDS, _LEARN = 20, 22  # purposes of random streams, each with the next for queries
 
@@ -129,8 +131,11 @@ class Learned:
         """
         from ..kernels.int8 import signed
 
-        if not len(documents.vectors) or not documents.dim:
-            raise InvalidInputError("a learned encoding cannot be fitted to documents without tokens")
+        if not len(documents.vectors) or not 1 <= documents.dim <= MAX_TOKEN_DIM:
+            raise InvalidInputError(
+                f"a learned encoding takes documents with tokens, of up to {MAX_TOKEN_DIM} dimensions; got "
+                f"{len(documents.vectors)} of {documents.dim}"
+            )
         if queries is not None and queries.dim != documents.dim:
             raise InvalidEmbeddingsError(f"queries have {queries.dim} dimensions, documents {documents.dim}")
         report = progress or (lambda _phase, _done, _total: None)
@@ -232,6 +237,10 @@ class Learned:
         Raises `InvalidInputError` when arrays are missing or do not fit together and the configuration.
         """
         learn, scales, inverse = (np.array(given(params, name)) for name in ("learn", "scales", "inverse"))
+        if learn.ndim != 2 or not 1 <= len(learn) <= LIMIT or not 1 <= dim <= MAX_TOKEN_DIM:
+            raise InvalidInputError(f"learned parameters: learn tokens must be (1 to {LIMIT}, dim); got {learn.shape}")
+        if scales.dtype == np.float32 and not (scales >= 0).all() & (scales < 1e30).all():
+            raise InvalidInputError("learned parameters: the scales of learn tokens must be finite and not negative")
         features = Centroids.from_params(params) if config.features == "random" else FDEFeatures(FDE(config.fde, dim))
         shapes = [(len(learn), dim), (len(learn),), (config.features_of(dim),) * 2]
         types = (np.int8, np.float32, np.float32)

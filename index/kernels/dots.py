@@ -26,24 +26,6 @@ def dot(rows: Rows, s: int, queries: FloatArray, c: int, dim: int) -> np.float32
 
 
 @inlined_sums
-def dots_8x1(rows: Rows, s: npt.NDArray[np.int64], queries: FloatArray, c: int, dim: int, out: FloatArray) -> None:
-    """Products of the eight rows `s` with `queries[c]`, into `out`."""
-    s0, s1, s2, s3, s4, s5, s6, s7 = s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7]
-    a0 = a1 = a2 = a3 = a4 = a5 = a6 = a7 = np.float32(0)
-    for j in range(dim):
-        x = queries[c, j]
-        a0 += np.float32(rows[s0, j]) * x
-        a1 += np.float32(rows[s1, j]) * x
-        a2 += np.float32(rows[s2, j]) * x
-        a3 += np.float32(rows[s3, j]) * x
-        a4 += np.float32(rows[s4, j]) * x
-        a5 += np.float32(rows[s5, j]) * x
-        a6 += np.float32(rows[s6, j]) * x
-        a7 += np.float32(rows[s7, j]) * x
-    out[0], out[1], out[2], out[3], out[4], out[5], out[6], out[7] = a0, a1, a2, a3, a4, a5, a6, a7
-
-
-@inlined_sums
 def dots_2x4(rows: Rows, s: int, t: int, queries: FloatArray, c: int, dim: int) -> tuple[Four, Four]:
     """Products of rows `s` and `t` with `queries[c : c + 4]`."""
     a0 = a1 = a2 = a3 = np.float32(0)

@@ -251,26 +251,6 @@ def spread(_context: Any, array: Any, offset: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def low(_context: Any, codes: Any) -> Any:
-    """The lower four bits of each byte."""
-
-    def generate(_: Any, builder: Builder, __: Any, values: list[Value]) -> Value:
-        return builder.and_(values[0], constant(I8, BYTES, 15))
-
-    return (Codes(codes), generate) if codes is Codes else None
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def high(_context: Any, codes: Any) -> Any:
-    """The upper four bits of each byte."""
-
-    def generate(_: Any, builder: Builder, __: Any, values: list[Value]) -> Value:
-        return builder.lshr(values[0], constant(I8, BYTES, 4))
-
-    return (Codes(codes), generate) if codes is Codes else None
-
-
-@intrinsic  # type: ignore[untyped-decorator]
 def zeros(_context: Any) -> Any:
     """16 integers 0."""
     return Integers(), lambda *_: constant(I32, LANES, 0)

@@ -5,7 +5,7 @@ that forks afterwards, its portable layer aborts when two threads of a server en
 several times longer to compile.
 
 numba's disk cache watches the file of a kernel, not the files of the functions inlined into it: delete `__pycache__`
-after editing `dots.py` or `half.py`.
+after editing a file whose functions others use.
 """
 
 from __future__ import annotations

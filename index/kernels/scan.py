@@ -79,28 +79,6 @@ def score_block(
     return add(add(offsets, multiply(step, products)), floats(factors[c, 3]))
 
 
-@inlined_borrowing
-def score_rows(
-    rows: Bytes,
-    positions: IntArray,
-    count: int,
-    codes: Signed,
-    factors: FloatArray,
-    c: int,
-    wide: bool,
-    spare: Bytes,
-    addresses: IntArray,
-    out: FloatArray,
-) -> None:
-    """Scores of rows `positions[:count]`, 0 < count <= 16, with query `c`, into `out`, of which 16 are written.
-
-    wide: codes of one byte. spare: room for 16 rows and 64 bytes more of each. addresses: room for 16 int64.
-    """
-    place_rows(rows, positions, 0, count, codes.shape[1] // 2, spare, addresses)
-    lower, step = constants(addresses, rows.shape[1] - CONSTANT_BYTES)
-    store_floats(out, 0, score_block(addresses, codes, factors, c, wide, lower, step))
-
-
 @kernel
 def _score(
     rows: Bytes,

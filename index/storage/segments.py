@@ -64,7 +64,8 @@ def open_segment(folder: Path, info: SegmentInfo) -> Segment:
     tokens, vectors = (array.view(np.uint8) for array in arrays[2:])
     graph = open_array(base / GRAPH, files[GRAPH]).view(np.int32) if GRAPH in files else None
     consistent = (
-        rows.shape == (info.documents,)
+        info.documents > 0
+        and rows.shape == (info.documents,)
         and offsets.shape == (info.documents + 1,)
         and tokens.ndim == vectors.ndim == 2
         and len(tokens) == info.tokens

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -76,7 +77,9 @@ def index(
 
     check_sources(sources)
     options = IngestOptions(include=include, exclude=exclude)
-    target = open_target(into, encoder, codec, threads=threads, offline=offline, dry_run=dry_run)
+    target = open_target(
+        into, encoder, codec, target_recall=target_recall, threads=threads, offline=offline, dry_run=dry_run
+    )
     planned = None
     try:
         with output.progress() as report:
@@ -142,7 +145,14 @@ def check_sources(sources: Sequence[Path]) -> None:
 
 
 def open_target(
-    path: Path, encoder: str | None, codec: str | None, *, threads: int | None, offline: bool, dry_run: bool
+    path: Path,
+    encoder: str | None,
+    codec: str | None,
+    *,
+    target_recall: float | None = None,
+    threads: int | None,
+    offline: bool,
+    dry_run: bool,
 ) -> Index | None:
     """The index to write to: the one at `path`, or a new one; None for a dry run where there is none yet.
 
@@ -157,7 +167,11 @@ def open_target(
         if dry_run:
             return None
         return Index.create(
-            path, encoder=encoder or "default", config=new_config(codec), threads=threads, offline=offline
+            path,
+            encoder=encoder or "default",
+            config=new_config(codec, target_recall),
+            threads=threads,
+            offline=offline,
         )
     if codec not in (None, found.config.codec):
         found.close()
@@ -177,11 +191,12 @@ def load_named(name: str | None, *, threads: int | None, offline: bool) -> Encod
     return load_encoder(name or "default", threads=threads, offline=offline)
 
 
-def new_config(codec: str | None) -> IndexConfig:
+def new_config(codec: str | None, target_recall: float | None = None) -> IndexConfig:
     """The configuration of a new index."""
     from ...retrieval.config import IndexConfig
 
-    return IndexConfig() if codec is None else IndexConfig(codec=codec)
+    usual = IndexConfig()
+    return replace(usual, codec=codec or usual.codec, target_recall=target_recall or usual.target_recall)
 
 
 def calibration_due(index: Index, target_recall: float | None) -> bool:

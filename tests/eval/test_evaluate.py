@@ -83,7 +83,7 @@ def test_a_temporary_index_is_built_and_removed(cranfield_slice, slice_index, tm
     report = evaluate(small, encoder=slice_index.encoder, mode="exact", progress=progress)
     assert report.documents == 24
     assert report.recall_vs_exact_at_10 == 1.0
-    assert {"encode", "calibrate", "search (exact)"} <= phases
+    assert {"encode", "judge", "search (exact)"} <= phases
     assert list(tmp_path.iterdir()) == []
 
 

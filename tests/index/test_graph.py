@@ -70,6 +70,20 @@ def test_links_are_distinct_and_reach_every_node(collection):
         assert (links[len(held) :] == -1).all()
 
 
+def test_documents_without_tokens_at_the_beginning_do_no_harm() -> None:
+    rng = np.random.default_rng(2)
+    vectors = rng.standard_normal((800, 16)).astype(np.float32)
+    graph = build_graph([np.zeros((50, 16), np.float32), vectors])
+    lvq = LVQ.fit(vectors)
+    rows = lvq.encode(np.concatenate([np.zeros((50, 16), np.float32), vectors]))
+    queries = rng.standard_normal((30, 16)).astype(np.float32)
+    best, _ = lvq.top(queries, rows, 10)
+    found, _ = beam_search(graph.neighbours, graph.entry, rows, pack(queries, lvq.mean, 8), 8, 100)
+    assert np.mean([np.isin(b, f[:10]).mean() for b, f in zip(best, found, strict=True)]) > 0.9
+    with pytest.raises(InvalidEmbeddingsError, match="different lengths"):
+        build_graph([vectors, vectors * np.float32(1e9)])
+
+
 def test_recall_grows_with_the_beam(collection, queries):
     lvq, rows, _ = collection
     exact = lvq.top(queries, rows, 10)[0]

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import xxhash
+from safetensors.numpy import load_file, save
 
 from latefold import Document, Index, TokenEmbeddings
 from latefold.encoders.errors import IndexCorruptedError, InvalidInputError
+from latefold.index import graph as graphs
+from latefold.index import single
 from latefold.index.encodings.learned import LearnedConfig
+from latefold.index.storage.catalog import transaction
+from latefold.index.storage.commit import set_meta
 from latefold.retrieval.config import IndexConfig
 
 SMALL = LearnedConfig(width=128, learn_tokens=512)
@@ -141,7 +148,7 @@ def test_a_shifted_collection_is_reported_as_drift(tmp_path):
         offsets = np.arange(0, 2001, 10)
         index.add([Document(f"s{i}", "x") for i in range(200)], embeddings=TokenEmbeddings(strange, offsets))
         assert index.calibrate(refit=False).drift > 1.5
-        assert "refit" in index.stats().calibration["warning"]
+        assert "latefold calibrate --refit" in index.stats().calibration["warning"]
 
 
 def test_an_index_that_outgrows_the_exact_scan_is_fitted_by_the_way(tmp_path):
@@ -158,12 +165,47 @@ def test_an_index_that_outgrows_the_exact_scan_is_fitted_by_the_way(tmp_path):
         assert index.stats().calibration == measured
 
 
+def test_an_index_that_grows_by_small_adds_keeps_its_recall(tmp_path):
+    embeddings, queries = topical(1200, seed=1), topical(30, seed=2)
+    with Index.create(tmp_path / "i", dim=24, config=replace(CONFIG, exact_below=500)) as index:
+        for rows in np.array_split(np.arange(1200), 24):
+            index.add([Document(f"d{i}", "x") for i in rows.tolist()], embeddings=embeddings.take(rows))
+        assert 600 <= index.stats().fitted_documents < 1200
+        exact, ann = found(index, queries, "exact"), found(index, queries, "ann")
+        assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(exact, ann, strict=True)]) > 0.9
+
+
+def test_what_was_measured_of_vectors_goes_with_them(tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with filled(tmp_path / "i", replace(CONFIG, exact_below=10**6)) as index:
+        index.calibrate(target_recall=0.8)
+        assert index.stats().calibration is not None
+        monkeypatch.setattr("latefold.retrieval.changes._grow_graphs", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            index.calibrate(refit=True)
+        monkeypatch.undo()
+        assert index.stats().calibration is None
+        assert index.stats().single.startswith("learned")
+        assert found(index, topical(3, seed=2), "ann")
+        assert index.calibrate().target == 0.8
+
+
+def test_another_target_is_a_reason_to_choose_again(tmp_path):
+    with filled(tmp_path / "i", CONFIG) as index:
+        options = index.calibrate(target_recall=0.5).options
+        assert index.calibrate(target_recall=0.99).options != options
+
+
 def test_fitting_waits_until_it_pays(tmp_path):
     with filled(tmp_path / "a", replace(CONFIG, exact_below=10**6)) as index:
         assert index.calibrate().single.startswith("fde")
     with filled(tmp_path / "b", replace(CONFIG, encoding="fde")) as index:
         assert index.calibrate().single.startswith("fde")
         assert index.stats().fitted_documents == 0
+        with pytest.raises(InvalidInputError, match="fitted to nothing"):
+            index.calibrate(refit=True)
 
 
 @pytest.mark.parametrize(("dims", "bits"), [(32, 4), (24, 8), (1000, 4)])
@@ -195,18 +237,32 @@ def test_real_queries_are_split_between_fitting_and_judging(tmp_path):
         assert measured.queries == 30
         with pytest.raises(InvalidInputError, match="at least two"):
             index.calibrate(queries=topical(1, seed=8))
+        with pytest.raises(InvalidInputError, match="not one text"):
+            index.calibrate(queries="abc")
         for target in (0.0, 1.5, True):
             with pytest.raises(InvalidInputError, match="target recall"):
                 index.calibrate(target_recall=target)
 
 
-def test_large_segments_get_a_graph_which_filters_deletes_and_merges_respect(tmp_path):
+def test_large_segments_get_a_graph_which_filters_deletes_and_merges_respect(tmp_path, monkeypatch):
     pytest.importorskip("faiss", reason="faiss builds the graphs")
+    monkeypatch.setattr(graphs, "GATHER", 0)  # segments this small would be scanned
+    monkeypatch.setattr(single, "GRAPH_BEAM", 64)
+    walks = []
+
+    def counted(*arguments):
+        walks.append(1)
+        return beam_search(*arguments)
+
+    beam_search = graphs.beam_search
+    monkeypatch.setattr(graphs, "beam_search", counted)
     queries = topical(30, seed=2)
     with filled(tmp_path / "i", replace(CONFIG, graph_above=150)) as index:
         index.calibrate()
         assert index.stats().bytes["graph"] > 0
+        walks.clear()
         exact, ann = found(index, queries, "exact"), found(index, queries, "ann")
+        assert walks
         assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(exact, ann, strict=True)]) > 0.9
         narrow = {"n": {"$gte": 100, "$lt": 112}}
         assert found(index, queries, "exact", filter=narrow) == found(index, queries, "ann", filter=narrow)
@@ -215,8 +271,6 @@ def test_large_segments_get_a_graph_which_filters_deletes_and_merges_respect(tmp
         assert not gone & {name for hits in found(index, queries, "ann") for name in hits}
         index.verify()
         index.optimize()
-        assert index.stats().bytes["graph"] == 0  # of the segments that were merged
-        index.calibrate()
         assert index.stats().bytes["graph"] > 0
         path = next((tmp_path / "i" / "segments").glob("*/graph.bin"))
         data = bytearray(path.read_bytes())
@@ -224,3 +278,45 @@ def test_large_segments_get_a_graph_which_filters_deletes_and_merges_respect(tmp
         path.write_bytes(data)
     with pytest.raises(IndexCorruptedError, match="graph"):  # searches follow links without looking
         Index.open(tmp_path / "i")
+
+
+MUTATIONS = {
+    "dropped": lambda _: None,
+    "shorter": lambda array: array[:-1],
+    "empty": lambda array: array[:0],
+    "flat": lambda array: array.reshape(-1),
+    "doubles": lambda array: array.astype(np.float64),
+    "not numbers": lambda array: np.full(array.shape, np.nan, np.float32),
+}
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS.values(), ids=MUTATIONS.keys())
+def test_parameters_that_do_not_fit_are_corruption_not_a_crash(fitted, tmp_path, mutation):
+    """Whoever can write the catalog can make checksums agree; kernels must not be handed what does not fit."""
+    with Index.open(fitted) as index:
+        params = index._session.snapshot.params
+    arrays = load_file(fitted / "params" / params["checksum"] / "params.safetensors")
+    assert len(arrays) > 6
+    refused = {}
+    for name in arrays:
+        copy = tmp_path / name
+        shutil.copytree(fitted, copy)
+        changed = mutation(arrays[name])
+        wrong = {key: value for key, value in arrays.items() if key != name}
+        data = save(wrong if changed is None else {**wrong, name: np.ascontiguousarray(changed)})
+        checksum = xxhash.xxh3_128_hexdigest(data)
+        home = copy / "params" / checksum
+        home.mkdir(exist_ok=True)
+        (home / "params.safetensors").write_bytes(data)
+        with transaction(copy) as connection:
+            set_meta(connection, {"params": {**params, "checksum": checksum, "size": len(data)}})
+        try:
+            with Index.open(copy) as index:
+                index.search(embeddings=topical(2, seed=4), k=5, mode="ann")
+        except IndexCorruptedError as error:
+            refused[name] = str(error)
+        shutil.rmtree(copy)
+    assert refused
+    assert all("params" in message for message in refused.values())
+    if mutation is MUTATIONS["dropped"]:
+        assert refused.keys() == arrays.keys()

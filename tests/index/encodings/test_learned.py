@@ -295,7 +295,7 @@ def test_tokens_that_do_not_fit_are_refused(documents, fitted):
             call(other)
     with pytest.raises(InvalidEmbeddingsError, match="queries have"):
         Learned.fit(CONFIGS[0], documents, other)
-    with pytest.raises(InvalidInputError, match="without tokens"):
+    with pytest.raises(InvalidInputError, match="documents with tokens"):
         Learned.fit(CONFIGS[0], TokenEmbeddings.from_list([], dim=DIM))
     with pytest.raises(InvalidInputError, match=f"expected .t, {DIM + 4}. bytes"):
         encoding.encode_codes(np.zeros((3, DIM), np.uint8), np.array([0, 3]))
