@@ -6,8 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from latefold import TokenEmbeddings
+
+settings.register_profile("latefold", deadline=None)  # how long an example takes says nothing on a busy machine
+settings.load_profile("latefold")
 
 ROOT = Path(__file__).resolve().parent.parent
 

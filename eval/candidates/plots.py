@@ -56,14 +56,16 @@ def _by_collection(figure: Any, report: Report, measure: str, label: str) -> Non
         return
     columns = min(3, len(collections))
     panels = figure.subplots(-(-len(collections) // columns), columns, squeeze=False).ravel()
+    order = list(dict.fromkeys(row["encoding"] for c in collections for row in report.rows(c)))
     colours: dict[str, Any] = {}
     marks: dict[str, Any] = {}
     for axes, collection in zip(panels, collections, strict=False):
         rows = report.rows(collection)
-        for number, encoding in enumerate(dict.fromkeys(row["encoding"] for row in rows)):
+        for encoding in dict.fromkeys(row["encoding"] for row in rows):
             for (fitted, store), group in _groups([row for row in rows if row["encoding"] == encoding]).items():
                 points = sorted((row[measure], row["recall"][_CUT]) for row in group)
-                style = {"color": f"C{number}", "marker": _MARKS[store], "markersize": 5, "alpha": 0.8}
+                colour = f"C{order.index(encoding) % 10}"
+                style = {"color": colour, "marker": _MARKS[store], "markersize": 5, "alpha": 0.8}
                 dashes = "-" if fitted in ("", "Sphering") else ":"
                 (line,) = axes.plot(*zip(*points, strict=True), linestyle=dashes, linewidth=0.8, **style)
                 colours.setdefault(encoding, line)
