@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latefold.encoders.errors import InvalidInputError, MissingExtraError
-from latefold.ingest.fields import record_passage
+from latefold.ingest.fields import ID_FIELDS, TEXT_FIELDS, TITLE_FIELDS, record_passage
 from latefold.ingest.records import Broken, read_csv, read_jsonl, read_parquet
 from latefold.ingest.sniff import Unsupported
 
@@ -125,7 +125,8 @@ JSON = st.recursive(
 
 @given(st.dictionaries(st.text(max_size=9) | st.sampled_from(["source", "page", "metadata", "record"]), JSON))
 def test_metadata_is_always_strict_json(fields: dict[str, Any]) -> None:
-    fields = {key: value for key, value in fields.items() if key.strip().lower() not in ("id", "_id", "title", "name")}
+    named = (*ID_FIELDS, *TITLE_FIELDS, *TEXT_FIELDS)
+    fields = {key: value for key, value in fields.items() if key.strip().lower() not in named}
     passage = record_passage({**fields, "text": "x", "body": None}, "default")
     stored = json.dumps(passage.metadata, ensure_ascii=False, allow_nan=False)
     assert "\0" not in stored
