@@ -60,15 +60,9 @@ class Calibration:
         return asdict(self)
 
 
-def calibration_of(snapshot: Snapshot) -> dict[str, Any]:
-    """The stored calibration; empty when there is none."""
-    stored = snapshot.catalog.meta("calibration")
-    return stored if isinstance(stored, dict) else {}
-
-
 def candidates_of(snapshot: Snapshot) -> int:
     """How many candidates a search reranks: as many as were measured to do, in proportion to what came since."""
-    measured = calibration_of(snapshot)
+    measured = snapshot.calibration
     count, documents = measured.get("candidates"), measured.get("documents")
     if not isinstance(count, int) or not isinstance(documents, int) or count < 1 or documents < 1:
         return snapshot.config.candidates

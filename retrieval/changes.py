@@ -21,7 +21,7 @@ from ..encoders.errors import (
     MissingExtraError,
 )
 from . import writer
-from .calibrate import Calibration, calibration_of, conclude, judge
+from .calibrate import Calibration, conclude, judge
 from .documents import as_document, batches, first_duplicate, not_found
 from .search import scans_exactly
 from .session import Session
@@ -166,7 +166,7 @@ def calibrate(
     judged = judge(snapshot, fitted, encoder, to_judge, progress)
     if judged is None:
         return None
-    options = calibration_of(snapshot).get("options", []) if target == known else []
+    options = snapshot.calibration.get("options", []) if target == known else []
     if refit if refit is not None else fit_due(snapshot, fitted, new_target=target != known):
         tuned = tune(snapshot, fitted, encoder, judged, target, real=to_fit, progress=progress)
         options = [option.to_dict() for option in tuned.options]

@@ -27,12 +27,12 @@ class IndexConfig:
 
     codec: token codec, `"lvq8"` (1 byte a dimension) or `"fp16"` (2 bytes). encoding: the single vector per document:
     `"fde"` (MUVERA, fitted to nothing, as `fde` says), `"learned"` (least squares on the stored documents, as `learned`
-    says), or `"auto"`, whichever measures better. An index begins with the former until `calibrate` fits the latter.
-    dims and bits: of the codes of a learned vector; chosen by measurement when None. target_recall: share of the exact
-    top 10 that calibration wants among the candidates. candidates: documents reranked by MaxSim until a calibration has
-    chosen the number. exact_below: number of stored token vectors under which everything is scanned exactly and
-    nothing is fitted. graph_above: documents of a segment from which a graph replaces the scan.
-    batch_documents: documents encoded and committed at a time.
+    says), or `"auto"`, whichever measures better. An index begins with MUVERA, and fits the other once it has outgrown
+    the exact scan or is calibrated. dims and bits: of the codes of a learned vector; chosen by measurement when None.
+    target_recall: share of the exact top 10 that calibration wants among the candidates. candidates: documents
+    reranked by MaxSim until a calibration has chosen the number. exact_below: number of stored token vectors under
+    which everything is scanned exactly and nothing is fitted. graph_above: documents of a segment from which a graph
+    replaces the scan. batch_documents: documents encoded and committed at a time.
     """
 
     codec: str = "lvq8"

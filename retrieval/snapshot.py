@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -98,6 +99,12 @@ class Snapshot:
     documents: int
     infos: Sequence[SegmentInfo]
     params: Mapping[str, Any] | None
+
+    @cached_property
+    def calibration(self) -> Mapping[str, Any]:
+        """The stored calibration, which every search asks for; empty when there is none."""
+        stored = self.catalog.meta("calibration")
+        return stored if isinstance(stored, dict) else {}
 
     @property
     def tokens(self) -> int:
