@@ -17,9 +17,9 @@ from .packages import DIM, collection
 from .truth import exact_top
 from .vectors import Source, Vectors, stored
 
-PACKAGES, PACKAGES_HEAD = "packages-50k", "packages-20k"
+PACKAGES, PACKAGES_HEAD, PACKAGES_FEW = "packages-50k", "packages-20k", "packages-2k"
 COLLECTIONS: Final = ("scifact", "cranfield", "cisi", PACKAGES_HEAD, PACKAGES)
-_SIZES: Final[Mapping[str, int]] = {PACKAGES: 50_000, PACKAGES_HEAD: 20_000}
+_SIZES: Final[Mapping[str, int]] = {PACKAGES: 50_000, PACKAGES_HEAD: 20_000, PACKAGES_FEW: 2_000}
 _FEWEST_TRAINING = 100
 
 
@@ -73,12 +73,12 @@ class Corpus:
 
 
 def open_corpus(name: str, place: Place, progress: Progress | None = None) -> Corpus:
-    """A collection by name: `packages-50k`, `packages-20k`, or that of a BEIR folder under `place.data`.
+    """A collection by name: `packages-50k` or a head of it, or that of a BEIR folder under `place.data`.
 
     Its vectors and exact rankings are made on the first call. Raises `InvalidInputError`, saying why, where the
     collection cannot be had.
     """
-    texts = _packages(name, place) if name in _SIZES else _beir(name, place)
+    texts = _texts(name, place)
     encoder = load_encoder(place.encoder)
     dim = min(texts.dim, encoder.dim)
     home = place.cache / "vectors" / (f"{texts.folder}-quick" if place.quick else texts.folder)
@@ -92,6 +92,12 @@ def open_corpus(name: str, place: Place, progress: Progress | None = None) -> Co
     training = made("training", texts.training) if len(texts.training) >= _FEWEST_TRAINING else None
     truth = exact_top(place.cache / "truth", documents, queries, progress)
     return Corpus(name, documents, queries, pseudo, training, truth, texts.relevant)
+
+
+def document_texts(name: str, place: Place) -> Sequence[str]:
+    """The texts whose vectors are the documents of a collection, in order."""
+    texts = _texts(name, place)
+    return texts.documents[: texts.head]
 
 
 def passages(texts: Sequence[str], count: int = 2_000, words: int = 12) -> list[str]:
@@ -117,6 +123,10 @@ class _Texts:
     head: int
     dim: int
     relevant: Sequence[int] | None = None
+
+
+def _texts(name: str, place: Place) -> _Texts:
+    return _packages(name, place) if name in _SIZES else _beir(name, place)
 
 
 def _packages(name: str, place: Place) -> _Texts:

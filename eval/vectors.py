@@ -65,11 +65,15 @@ class Vectors:
         parts = [self._rows(int(self.offsets[row]), int(self.offsets[row + 1])) for row in chosen]
         return TokenEmbeddings.from_list(parts, dim=self.dim)
 
-    def _rows(self, start: int, stop: int) -> FloatArray:
+    def halves(self, start: int = 0, stop: int | None = None) -> npt.NDArray[np.float16]:
+        """Vectors, not items, from `start` to `stop` as they are stored: `(stop - start, dim)` float16 in memory."""
+        count = (self.tokens if stop is None else stop) - start
         with self.path.open("rb") as file:
             file.seek(self.start + 2 * self.dim * start)
-            values = np.fromfile(file, "<f2", self.dim * (stop - start))
-        return values.astype(np.float32).reshape(-1, self.dim)
+            return np.fromfile(file, "<f2", self.dim * count).reshape(-1, self.dim)
+
+    def _rows(self, start: int, stop: int) -> FloatArray:
+        return self.halves(start, stop).astype(np.float32)
 
     def blocks(self, size: int = BLOCK) -> Iterator[TokenEmbeddings]:
         """All items in order, `size` at a time."""

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Self
 
 import numpy as np
 
 from ..encoders.embeddings import FloatArray, IntArray
-from ..encoders.errors import IndexCorruptedError, InvalidEmbeddingsError, InvalidInputError, MissingExtraError
+from ..encoders.errors import IndexCorruptedError, InvalidEmbeddingsError, InvalidInputError
 from .kernels.graph import Links, Mask, beam_search, connect
 from .kernels.half import HALF_MAX
 from .kernels.queries import pack
@@ -83,10 +84,9 @@ def build_graph(vectors: FloatArray | Iterable[FloatArray], degree: int = 32, *,
     degree: most links of a node, at least 4; an odd one counts one less. effort: nodes that are considered when one is
     linked. Every node can be reached from the entry. Needs about `2 * dim + 9 * degree` bytes a node while it builds,
     on as many threads as faiss takes; with more than one, equal vectors need not give equal graphs.
-    Raises `MissingExtraError` without faiss, and `InvalidEmbeddingsError` on vectors that are not finite or not all of
-    one dimension.
+    Raises `InvalidEmbeddingsError` on vectors that are not finite or not all of one dimension.
     """
-    faiss = _import_faiss()
+    faiss: Any = import_module("faiss")  # a third of a second, which no search needs; its stubs lack what is used here
     if degree < 4:
         raise InvalidInputError(f"a graph needs a degree of at least 4; got {degree}")
     index = None
@@ -163,14 +163,6 @@ def search_graph(
     if short.any():
         positions[short], scores[short] = lvq.top(queries[short], rows, k, allowed=allowed)
     return positions, scores
-
-
-def _import_faiss() -> Any:
-    try:
-        import faiss
-    except ImportError as error:
-        raise MissingExtraError("building a graph", "graph") from error
-    return faiss
 
 
 def _blocks(vectors: FloatArray | Iterable[FloatArray]) -> Iterator[FloatArray]:

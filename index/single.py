@@ -106,7 +106,7 @@ class SingleVectors:
         return np.concatenate([np.empty((0, self.width), np.uint8), *parts])
 
     def build_graph(self, rows: Bytes) -> Graph:
-        """A graph over rows. Raises `MissingExtraError` without faiss."""
+        """A graph over rows."""
         return build_graph(
             self.lvq.decode(rows[start : start + GRAPH_BLOCK]) for start in range(0, len(rows), GRAPH_BLOCK)
         )

@@ -21,7 +21,7 @@ from ..encoders.embeddings import TokenEmbeddings
 from ..encoders.errors import LatefoldError
 from ..index.storage.format import CATALOG
 from ..index.tokens.base import codec
-from ..retrieval.config import IndexConfig
+from ..retrieval.config import AUTO, PRESETS, IndexConfig, resolve, starting
 from ..retrieval.documents import encoded_text
 from ..retrieval.index import Index
 from ..retrieval.tune import most_bytes
@@ -43,6 +43,20 @@ _STORED = 512
 
 
 @dataclass(frozen=True)
+class PlannedPreset:
+    """What a preset of token codecs would take: bytes a token, bytes of all tokens on disk.
+
+    kept: share of fp16's nDCG@10 that it keeps at least on the collections it was measured on; see `config.Preset`.
+    """
+
+    preset: str
+    codec: str
+    bytes_per_token: int
+    tokens_bytes: int
+    kept: float
+
+
+@dataclass(frozen=True)
 class Plan:
     """Estimates for building an index; everything is extrapolated from `sampled` documents that were read.
 
@@ -50,6 +64,7 @@ class Plan:
     documents_per_second: of one process, reading, encoding and compressing; `seconds` follows from it.
     memory_bytes: peak while building, measured for the sample and extended to full batches; the index itself is
     memory-mapped and need not fit. skipped, unreadable: files left out so far (the latter in the sample only).
+    codec: as configured; presets: what others would take for the token codes.
     """
 
     files: int
@@ -67,6 +82,7 @@ class Plan:
     sampled: int
     encoder: str
     codec: str
+    presets: Sequence[PlannedPreset]
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
@@ -135,7 +151,17 @@ def plan(
         sampled=sum(len(stratum.documents) for stratum in strata),
         encoder=str(encoder.fingerprint),
         codec=config.codec,
+        presets=_presets(round(total * cost.tokens), encoder.dim),
     )
+
+
+def _presets(tokens: int, dim: int) -> list[PlannedPreset]:
+    """What each preset would take."""
+    found = []
+    for name, preset in PRESETS.items():
+        size = codec(preset.codec).planned_bytes(dim)
+        found.append(PlannedPreset(name, preset.codec, size, tokens * size, preset.kept))
+    return found
 
 
 def _read_sample(found: Scan, options: IngestOptions, progress: Progress | None) -> list[_Stratum]:
@@ -219,8 +245,10 @@ def _measure(strata: Sequence[_Stratum], encoder: Encoder, config: IndexConfig) 
 
 def _fold(embeddings: TokenEmbeddings, config: IndexConfig) -> tuple[int, int]:
     """Bytes that token codes and single vectors of these documents take, found by making them."""
-    codes = codec(config.codec).fit(embeddings.vectors).encode(embeddings.vectors)
-    return codes.nbytes, unfitted(config, embeddings.dim).encode_documents(embeddings).nbytes
+    levels = resolve(config.codec if config.codec != AUTO else starting(config)).split("+")
+    size = config.keep * sum(codec(level).planned_bytes(embeddings.dim) for level in levels)
+    codec(starting(config)).fit(embeddings.vectors).encode(embeddings.vectors)  # as a build begins
+    return round(size * len(embeddings.vectors)), unfitted(config, embeddings.dim).encode_documents(embeddings).nbytes
 
 
 def _catalog_bytes(documents: Sequence[Document]) -> float:

@@ -11,7 +11,8 @@ import numpy as np
 from ..encoders.base import Encoder, Progress
 from ..encoders.embeddings import TokenEmbeddings
 from .pseudo import NOBODY, Queries, live_rows, pseudo_queries
-from .search import candidates, exact
+from .rerank import coarse_order, exact
+from .search import candidates
 from .snapshot import Fitted, IntArray, Snapshot
 
 DEPTHS = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
@@ -35,9 +36,11 @@ class Calibration:
     curve: `(candidates, recall)` pairs, recall being the share of the exact MaxSim top 10 among that many candidates;
     curve_100 the same of the top 100. candidates: the smallest count that reaches the target, or the largest one
     tried. recall: its measured recall. single and bytes: the single vector and what it takes a document. real: whether
-    the queries were given, not cut from documents. options: what was tried in its stead (see `tune.Option`). drift:
-    mean misfit of documents that came after the fit over that of those before; None when there are none.
-    warning: what the reader should know, or None.
+    the queries were given, not cut from documents. options: what was tried in its stead (see `tune.Option`). codec: of
+    the tokens. codecs: what was measured of codecs when it was chosen (see `codecs.CodecOption`). refined: where codes
+    have two levels, how many of the candidates the first leaves to the second. drift: mean misfit of documents that
+    came after the fit over that of those before; None when there are none. warning: what the reader should know, or
+    None.
     """
 
     generation: int
@@ -52,6 +55,9 @@ class Calibration:
     bytes: int
     real: bool
     options: tuple[dict[str, Any], ...] = ()
+    codec: str = ""
+    codecs: tuple[dict[str, Any], ...] = ()
+    refined: int | None = None
     drift: float | None = None
     warning: str | None = None
 
@@ -60,13 +66,17 @@ class Calibration:
         return asdict(self)
 
 
-def candidates_of(snapshot: Snapshot) -> int:
-    """How many candidates a search reranks: as many as were measured to do, in proportion to what came since."""
+def candidates_of(snapshot: Snapshot) -> tuple[int, int | None]:
+    """How many candidates a search reranks, and how many of them by the second level of codes.
+
+    As many as were measured to do, in proportion to what came since.
+    """
     measured = snapshot.calibration
-    count, documents = measured.get("candidates"), measured.get("documents")
+    count, refined, documents = (measured.get(name) for name in ("candidates", "refined", "documents"))
     if not isinstance(count, int) or not isinstance(documents, int) or count < 1 or documents < 1:
-        return snapshot.config.candidates
-    return -(-count * max(snapshot.documents, documents) // documents)
+        return snapshot.config.candidates, None
+    candidates = -(-count * max(snapshot.documents, documents) // documents)
+    return candidates, refined if isinstance(refined, int) and refined > 0 else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,12 +175,17 @@ def conclude(
     fitted: Fitted,
     judged: Judged,
     target: float,
+    *,
     options: Sequence[dict[str, Any]] = (),
+    codecs: Sequence[dict[str, Any]] = (),
     drift: float | None = None,
 ) -> Calibration:
     """Measure the index as it stands and choose the number of candidates."""
     curve, deep = measure(snapshot, fitted, judged)
     count, recall = needed(curve, target) or curve[-1]
+    refined = None
+    if fitted.fine is not None:
+        refined, recall = _refine(snapshot, fitted, judged, count, recall)
     return Calibration(
         generation=snapshot.catalog.generation,
         documents=snapshot.documents,
@@ -184,9 +199,29 @@ def conclude(
         bytes=fitted.single.width,
         real=NOBODY in judged.queries.owners,
         options=tuple(options),
+        codec=fitted.codec_name,
+        codecs=tuple(codecs),
+        refined=refined,
         drift=drift,
         warning=_warning(snapshot, target, count, recall, drift),
     )
+
+
+_LEFT_OUT = 0.005
+"""Recall that the first level of codes may cost."""
+
+
+def _refine(snapshot: Snapshot, fitted: Fitted, judged: Judged, count: int, recall: float) -> tuple[int, float]:
+    """The fewest candidates that the second level of codes must rank to cost next to nothing, and the recall then."""
+    found = candidates(snapshot, fitted, judged.queries.embeddings, snapshot.allowed(None), count + 1)
+    ranks = []
+    for number, (rows, truth) in enumerate(zip(found, judged.truth, strict=True)):
+        query = judged.queries.embeddings.take([number])
+        order = coarse_order(snapshot, fitted, query, rows)
+        ranks.append(_ranks(truth[:TOP], order[order != judged.queries.owners[number]]))
+    depths = [*(depth for depth in DEPTHS if depth < count), count]
+    curve = recall_curve(ranks, depths)
+    return needed(curve, recall - _LEFT_OUT) or curve[-1]
 
 
 _MANY = 0.05

@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 
 from ..encoders.base import Encoder, Progress
-from ..encoders.embeddings import TokenEmbeddings
+from ..encoders.embeddings import FloatArray, TokenEmbeddings
 from ..encoders.errors import (
     DuplicateDocumentError,
     InvalidEmbeddingsError,
     InvalidInputError,
     LatefoldError,
-    MissingExtraError,
 )
 from . import writer
 from .calibrate import Calibration, conclude, judge
+from .codecs import choose, recode_due
 from .documents import as_document, batches, first_duplicate, not_found
 from .search import scans_exactly
 from .session import Session
@@ -36,7 +36,11 @@ DocumentLike = Document | Mapping[str, Any]
 
 
 def add(
-    session: Session, documents: Iterable[DocumentLike], embeddings: TokenEmbeddings | None, progress: Progress | None
+    session: Session,
+    documents: Iterable[DocumentLike],
+    embeddings: TokenEmbeddings | None,
+    saliency: FloatArray | None,
+    progress: Progress | None,
 ) -> int:
     """See `Index.add`."""
     total = len(documents) if isinstance(documents, Sequence) else None
@@ -45,6 +49,7 @@ def add(
         _refuse_known(session, checked)
         documents, total = checked, len(checked)
     _check_embeddings(session, embeddings, total)
+    weights = _check_saliency(session, embeddings, saliency)
     done = 0
     for batch in batches(documents, session.snapshot.config.batch_documents):
         if embeddings is None:
@@ -52,18 +57,24 @@ def add(
             vectors = session.encode(batch, progress, done, total)
         else:
             vectors = embeddings.take(np.arange(done, done + len(batch)))
-        session.commit(writer.Change(documents=batch, embeddings=vectors))
+        own = _part(weights, embeddings, done, len(batch))
+        session.commit(writer.Change(documents=batch, embeddings=vectors, saliency=own))
         done += len(batch)
     _fit_when_due(session, progress)
     return done
 
 
 def upsert(
-    session: Session, documents: Iterable[DocumentLike], embeddings: TokenEmbeddings | None, progress: Progress | None
+    session: Session,
+    documents: Iterable[DocumentLike],
+    embeddings: TokenEmbeddings | None,
+    saliency: FloatArray | None,
+    progress: Progress | None,
 ) -> SyncReport:
     """See `Index.upsert`."""
+    weights = _check_saliency(session, embeddings, saliency)
     if embeddings is not None:
-        report = _replace(session, [as_document(value) for value in documents], embeddings)
+        report = _replace(session, [as_document(value) for value in documents], embeddings, weights)
     else:
         total = len(documents) if isinstance(documents, Sequence) else None
         collector = _synchronizer(session, progress, total)
@@ -78,12 +89,15 @@ def upsert(
 
 def sync(session: Session, sources: Iterable[Source], progress: Progress | None) -> SyncReport:
     """See `Index.sync`."""
+    _check_saliency(session, None, None)
     report = _synchronizer(session, progress, None).run(sources)
     _fit_when_due(session, progress)
     return report
 
 
-def _replace(session: Session, documents: Sequence[Document], embeddings: TokenEmbeddings) -> SyncReport:
+def _replace(
+    session: Session, documents: Sequence[Document], embeddings: TokenEmbeddings, weights: FloatArray | None
+) -> SyncReport:
     _check_embeddings(session, embeddings, len(documents))
     _refuse_twice(documents)
     updated = 0
@@ -92,7 +106,8 @@ def _replace(session: Session, documents: Sequence[Document], embeddings: TokenE
         batch = documents[start : start + size]
         known = session.catalog.records_by_id([document.id for document in batch])
         vectors = embeddings.take(np.arange(start, start + len(batch)))
-        session.commit(writer.Change(documents=batch, embeddings=vectors, delete=list(known)))
+        own = _part(weights, embeddings, start, len(batch))
+        session.commit(writer.Change(documents=batch, embeddings=vectors, saliency=own, delete=list(known)))
         updated += len(known)
     return SyncReport(added=len(documents) - updated, updated=updated)
 
@@ -135,12 +150,7 @@ def delete(session: Session, ids: Iterable[str]) -> int:
 
 def optimize(session: Session, progress: Progress | None) -> None:
     """See `Index.optimize`."""
-    snapshot = session.snapshot
-    if len(snapshot.segments) > 1 or any(mask is not None for mask in snapshot.live):
-        total = snapshot.tokens
-        report = None if progress is None else lambda done: progress("merge", done, total)
-        writer.merge(session.path, snapshot, 0, len(snapshot.segments), report)
-        session.refresh()
+    _merge_all(session, progress)
     _grow_graphs(session, progress)
     session.compact()
 
@@ -162,19 +172,30 @@ def calibrate(
         raise InvalidInputError("the index was created with encoding fde, which is fitted to nothing: leave refit out")
     known = snapshot.catalog.meta("target_recall") or snapshot.config.target_recall
     target = known if target is None else target
+    again = refit if refit is not None else fit_due(snapshot, fitted, new_target=target != known)
+    if again:  # visits every token, and searches are quicker in one segment than in several
+        _merge_all(session, progress)
+        snapshot = session.snapshot
     to_judge, to_fit = _split(queries)
     judged = judge(snapshot, fitted, encoder, to_judge, progress)
     if judged is None:
         return None
     options = snapshot.calibration.get("options", []) if target == known else []
-    if refit if refit is not None else fit_due(snapshot, fitted, new_target=target != known):
+    codecs = snapshot.calibration.get("codecs", [])
+    chosen = fitted
+    if again:
         tuned = tune(snapshot, fitted, encoder, judged, target, real=to_fit, progress=progress)
         options = [option.to_dict() for option in tuned.options]
-        _adopt(session, tuned.fitted, target, progress)
+        chosen = tuned.fitted
+    if recode_due(snapshot, fitted, again=again):
+        chosen, found = choose(snapshot, chosen, judged, progress)
+        codecs = [option.to_dict() for option in found]
+    if chosen is not fitted:
+        _adopt(session, chosen, target, progress)
     _grow_graphs(session, progress)
     snapshot = session.snapshot
     fitted = snapshot.fitted or fitted
-    measured = conclude(snapshot, fitted, judged, target, options, drift(snapshot, fitted))
+    measured = conclude(snapshot, fitted, judged, target, options=options, codecs=codecs, drift=drift(snapshot, fitted))
     session.commit(writer.Change(settings={"calibration": measured.to_dict(), "target_recall": target}))
     return measured
 
@@ -182,11 +203,11 @@ def calibrate(
 def _adopt(session: Session, fitted: Fitted, target: float, progress: Progress | None) -> None:
     """Put fitted parameters in the place of the present ones; what was measured of those is no longer true."""
     snapshot = session.snapshot
-    if snapshot.fitted is not None and fitted.single is snapshot.fitted.single:
+    present = snapshot.fitted
+    if present is not None and fitted.single is present.single and fitted.codec is present.codec:
         session.commit(writer.Change(settings={"params": {**(snapshot.params or {}), **fitted.to_dict()}}))
         return
-    report = None if progress is None else lambda done: progress("fold", done, snapshot.documents)
-    writer.refit(session.path, snapshot, fitted, {"calibration": None, "target_recall": target}, report)
+    writer.refit(session.path, snapshot, fitted, {"calibration": None, "target_recall": target}, progress)
     session.refresh()
 
 
@@ -215,13 +236,20 @@ def fit_due(snapshot: Snapshot, fitted: Fitted, *, new_target: bool = False) -> 
     return new_target or not 0.5 <= snapshot.documents / max(1, fitted.documents) <= 2
 
 
+def _merge_all(session: Session, progress: Progress | None) -> None:
+    snapshot = session.snapshot
+    if len(snapshot.segments) > 1 or any(mask is not None for mask in snapshot.live):
+        total = snapshot.tokens
+        report = None if progress is None else lambda done: progress("merge", done, total)
+        writer.merge(session.path, snapshot, 0, len(snapshot.segments), report)
+        session.refresh()
+
+
 def _grow_graphs(session: Session, progress: Progress | None) -> None:
-    """Graphs are an acceleration that needs an optional part: without it the scan serves."""
     large = sum(len(segment) >= session.snapshot.config.graph_above for segment in session.snapshot.segments)
     report = None if progress is None else lambda done: progress("graph", done, large)
-    with suppress(MissingExtraError):
-        if large and writer.add_graphs(session.path, session.snapshot, report):
-            session.refresh()
+    if large and writer.add_graphs(session.path, session.snapshot, report):
+        session.refresh()
 
 
 def _check_embeddings(session: Session, embeddings: TokenEmbeddings | None, documents: int | None) -> None:
@@ -232,6 +260,33 @@ def _check_embeddings(session: Session, embeddings: TokenEmbeddings | None, docu
         raise InvalidEmbeddingsError(f"the embeddings have {embeddings.dim} dimensions, the index {dim}")
     if len(embeddings) != documents:
         raise InvalidEmbeddingsError(f"{documents} documents were given with {len(embeddings)} embeddings")
+
+
+def _check_saliency(
+    session: Session, embeddings: TokenEmbeddings | None, saliency: FloatArray | None
+) -> FloatArray | None:
+    """What was given, as float32. Raises `InvalidInputError` when it is lacking, does not fit, or has no use."""
+    config = session.snapshot.config
+    wanted = config.keep < 1 and config.saliency == "attention"
+    if wanted != (saliency is not None):
+        raise InvalidInputError(
+            "the index keeps tokens by attention: give embeddings, and the saliency of each of their vectors"
+            if wanted
+            else "the index does not keep tokens by attention: leave saliency out"
+        )
+    if saliency is None:
+        return None
+    weights = np.asarray(saliency, np.float32)
+    if embeddings is None or weights.shape != (len(embeddings.vectors),) or not np.isfinite(weights).all():
+        raise InvalidInputError("saliency is one finite number for each token vector of the embeddings")
+    return weights
+
+
+def _part(weights: FloatArray | None, embeddings: TokenEmbeddings | None, start: int, count: int) -> FloatArray | None:
+    """The weights of the tokens of `count` documents from `start` on."""
+    if weights is None or embeddings is None:
+        return None
+    return weights[embeddings.offsets[start] : embeddings.offsets[start + count]]
 
 
 def _refuse_twice(documents: Sequence[Document]) -> None:

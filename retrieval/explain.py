@@ -32,23 +32,26 @@ def explain(
     The scores come from the stored codes, so that they add up to the score a search gives.
     """
     segment, position = snapshot.locate(row)
-    codes = segment.tokens[segment.offsets[position] : segment.offsets[position + 1]]
-    best, scores = fitted.codec.best_tokens(embeddings[0], codes)
+    stored = slice(*segment.offsets[position : position + 2])
+    best, scores = fitted.finest.best_tokens(embeddings[0], segment.finest[stored])
+    places = np.arange(stored.stop - stored.start) if segment.places is None else segment.places[stored]
     query_spans = _spans(encoder.query_spans([query]) if encoder and query else None, len(best))
-    document_spans = _spans(encoder.document_spans([encoded_text(document)]) if encoder else None, len(codes))
+    count = len(places) if segment.places is None else None
+    spans = _spans(encoder.document_spans([encoded_text(document)]) if encoder else None, count)
     matches = [
-        _match(i, int(token), float(score), query, document, query_spans[i], document_spans[int(token)])
+        _match(i, place, float(score), query, document, query_spans[i], spans[place] if place < len(spans) else None)
         for i, (token, score) in enumerate(zip(best, scores, strict=True))
-        if token >= 0
+        for place in places[token : token + 1].tolist()  # none where the document has no tokens
     ]
     terms = [word for word in words(query) if snapshot.catalog.match(f'"{word}"', 1, "row = ?", (row,))]
     total = float(np.sum(scores, dtype=np.float64)) if matches else float("-inf")
     return Explanation(document.id, total, matches, terms)
 
 
-def _spans(spans: Sequence[Spans] | None, count: int) -> list[Span | None]:
-    if spans is None or len(spans[0]) != count:
-        return [None] * count
+def _spans(spans: Sequence[Spans] | None, count: int | None) -> list[Span | None]:
+    """Spans of the vectors of one text; unknown where they are not as many as the `count` that is expected."""
+    if spans is None or count not in (None, len(spans[0])):
+        return [None] * (count or 0)
     return [(int(a), int(b)) if b > a else None for a, b in spans[0]]
 
 

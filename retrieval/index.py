@@ -10,13 +10,12 @@ from typing import Any, Self, overload
 import numpy as np
 
 from ..encoders.base import Encoder, Progress, load_encoder
-from ..encoders.embeddings import TokenEmbeddings
+from ..encoders.embeddings import FloatArray, TokenEmbeddings
 from ..encoders.errors import IndexExistsError, InvalidInputError
 from ..index.storage import catalog as catalogs
 from ..index.storage.files import storage_error
 from ..index.storage.format import CATALOG, LOCK, PARAMS, SEGMENTS
 from ..index.storage.lock import writer_lock
-from ..index.tokens.base import codec
 from . import changes
 from . import query as queries
 from . import stats as statistics
@@ -61,7 +60,6 @@ class Index:
         """
         path = Path(path)
         config = config or IndexConfig()
-        codec(config.codec)
         lazy = LazyEncoder(None)
         if dim is None:
             if isinstance(encoder, str | Path):
@@ -148,27 +146,30 @@ class Index:
         documents: Iterable[Document | Mapping[str, Any]],
         *,
         embeddings: TokenEmbeddings | None = None,
+        saliency: FloatArray | None = None,
         progress: Progress | None = None,
     ) -> int:
         """Add documents with new ids; returns how many.
 
-        embeddings: their token embeddings, item by item, instead of encoding the texts. A list is checked whole
-        before anything is written; documents are committed in batches of `config.batch_documents`. Raises
-        `DuplicateDocumentError` when an id is taken, `InvalidInputError`, `InvalidEmbeddingsError`.
+        embeddings: their token embeddings, item by item, instead of encoding the texts. saliency: `(T,)`, what the
+        model attended to each of their vectors, for an index that keeps the most salient tokens by attention. A list
+        is checked whole before anything is written; documents are committed in batches of `config.batch_documents`.
+        Raises `DuplicateDocumentError` when an id is taken, `InvalidInputError`, `InvalidEmbeddingsError`.
         """
         with self._session.writing():
-            return changes.add(self._session, documents, embeddings, progress)
+            return changes.add(self._session, documents, embeddings, saliency, progress)
 
     def upsert(
         self,
         documents: Iterable[Document | Mapping[str, Any]],
         *,
         embeddings: TokenEmbeddings | None = None,
+        saliency: FloatArray | None = None,
         progress: Progress | None = None,
     ) -> SyncReport:
         """Add or replace documents. Without `embeddings`, documents that did not change are not encoded again."""
         with self._session.writing():
-            return changes.upsert(self._session, documents, embeddings, progress)
+            return changes.upsert(self._session, documents, embeddings, saliency, progress)
 
     def sync(self, sources: Iterable[Source], *, progress: Progress | None = None) -> SyncReport:
         """Bring the documents of sources up to date: new and changed ones are encoded, vanished ones deleted.
@@ -247,6 +248,8 @@ class Index:
         embeddings: TokenEmbeddings | None = ...,
         mode: Mode = ...,
         filter: Mapping[str, Any] | None = ...,
+        candidates: int | None = ...,
+        refined: int | None = ...,
     ) -> list[Hit]: ...
 
     @overload
@@ -258,6 +261,8 @@ class Index:
         embeddings: TokenEmbeddings | None = ...,
         mode: Mode = ...,
         filter: Mapping[str, Any] | None = ...,
+        candidates: int | None = ...,
+        refined: int | None = ...,
     ) -> list[list[Hit]]: ...
 
     def search(
@@ -268,15 +273,27 @@ class Index:
         embeddings: TokenEmbeddings | None = None,
         mode: Mode = "auto",
         filter: Mapping[str, Any] | None = None,  # noqa: A002 - the field's word
+        candidates: int | None = None,
+        refined: int | None = None,
     ) -> list[Hit] | list[list[Hit]]:
         """The `k` best documents for one query (a list of hits) or for several (a list of lists).
 
         query: a text or a list of texts. embeddings: query token embeddings, instead of or beside the texts. mode:
         `exact` (MaxSim over everything), `ann` (MaxSim over the best candidates), `lexical` (BM25), `hybrid` (fusion
         of vectors and BM25), `auto` (hybrid where there is text, else vectors). filter: see `retrieval.filters`;
-        applied before scoring. Raises `InvalidInputError`, `InvalidEmbeddingsError`, `InvalidFilterError`.
+        applied before scoring. candidates: how many MaxSim ranks in the modes that choose some, instead of as many as
+        calibration found to do; refined: how many of them the second of two levels of codes ranks. Raises
+        `InvalidInputError`, `InvalidEmbeddingsError`, `InvalidFilterError`.
         """
-        results = self.search_timed(query, k, embeddings=embeddings, mode=mode, filter=filter).hits
+        results = self.search_timed(
+            query,
+            k,
+            embeddings=embeddings,
+            mode=mode,
+            filter=filter,
+            candidates=candidates,
+            refined=refined,
+        ).hits
         return results[0] if isinstance(query, str) else results
 
     def search_timed(
@@ -287,8 +304,10 @@ class Index:
         embeddings: TokenEmbeddings | None = None,
         mode: Mode = "auto",
         filter: Mapping[str, Any] | None = None,  # noqa: A002
+        candidates: int | None = None,
+        refined: int | None = None,
     ) -> queries.SearchResult:
-        """`search` for several queries, with the milliseconds each stage took."""
+        """`search` for several queries, with the milliseconds each stage took and the documents it scored."""
         return queries.search(
             self._session.snapshot,
             self._session.encoder,
@@ -297,6 +316,8 @@ class Index:
             k=k,
             mode=mode,
             condition=filter,
+            candidates=candidates,
+            refined=refined,
         )
 
     def explain(self, query: str | None, name: str, *, embeddings: TokenEmbeddings | None = None) -> Explanation:

@@ -75,5 +75,5 @@ def _from_vectors(snapshot: Snapshot, rows: IntArray, rng: np.random.Generator, 
                 start = int(rng.integers(begin, max(begin + 1, end - _RUN + 1)))
                 chosen = np.arange(start, min(end, start + _RUN))
             owners.append(row)
-            queries.append(snapshot.fitted.codec.decode(segment.tokens[np.sort(chosen)]))
+            queries.append(snapshot.fitted.finest.decode(segment.finest[np.sort(chosen)]))
     return Queries(owners, TokenEmbeddings.from_list(queries, dim=snapshot.dim))

@@ -16,17 +16,22 @@ from .config import MAX_K
 from .documents import check_query, not_found
 from .encoding import LazyEncoder, check_item
 from .filters import compile_filter
-from .search import Ranking, Request, Timing, run, scans_exactly
+from .rerank import Ranking, Work
+from .search import Request, Timing, run, scans_exactly
 from .snapshot import Snapshot
 from .types import Document, Hit, Mode
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """Hits of each query, and milliseconds by stage (`encode`, `candidates`, `rerank`, `lexical`, `fetch`)."""
+    """Hits of each query, and milliseconds by stage (`encode`, `candidates`, `rerank`, `lexical`, `fetch`).
+
+    work: how many documents MaxSim estimated, and how many it scored.
+    """
 
     hits: list[list[Hit]]
     timing: Mapping[str, float]
+    work: Work
 
 
 def search(
@@ -38,10 +43,15 @@ def search(
     k: int,
     mode: Mode,
     condition: Mapping[str, Any] | None,
+    candidates: int | None = None,
+    refined: int | None = None,
 ) -> SearchResult:
     """Run a batch of queries on one snapshot; see `Index.search` for the arguments."""
     if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= MAX_K:
         raise InvalidInputError(f"k is a whole number from 1 to {MAX_K}, got {k!r:.40}")
+    for name, number in (("candidates", candidates), ("refined", refined)):
+        if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
+            raise InvalidInputError(f"{name} is a whole number from 1 on, got {number!r:.40}")
     if mode not in get_args(Mode):
         raise InvalidInputError(f"no search mode {mode!r:.40}; there are {', '.join(get_args(Mode))}")
     if texts is None and embeddings is None:
@@ -55,10 +65,13 @@ def search(
     if embeddings is None and chosen != "lexical":
         with timing.stage("encode"):
             embeddings = encoder.require("search for a text this way").encode_queries(texts or [])
-    request = Request(chosen, k, candidates_of(snapshot), texts, embeddings, compiled)
+    usual = candidates_of(snapshot)
+    depth = max(usual[0], 4 * k) if candidates is None else max(candidates, k)
+    left = None if usual[1] is None else max(usual[1], 2 * k)
+    request = Request(chosen, k, depth, refined or left, texts, embeddings, compiled)
     rankings = run(snapshot, request, timing)
     with timing.stage("fetch"):
-        return SearchResult(_hits(snapshot, rankings), timing.stages)
+        return SearchResult(_hits(snapshot, rankings), timing.stages, timing.work)
 
 
 def _choose(snapshot: Snapshot, encoder: LazyEncoder, mode: Mode, has_text: bool, has_vectors: bool) -> Mode:

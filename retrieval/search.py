@@ -1,7 +1,8 @@
 """The search pipeline: candidates, MaxSim rerank, lexical ranking, fusion.
 
     exact    MaxSim over every allowed document
-    ann      inner products of single vectors pick candidates, MaxSim over the stored tokens ranks them
+    ann      inner products of single vectors pick candidates, MaxSim over the stored tokens ranks them, coarse codes
+             before fine ones where there are two levels
     lexical  BM25
     hybrid   reciprocal rank fusion of the vector ranking and BM25
 
@@ -22,22 +23,21 @@ from ..encoders.embeddings import TokenEmbeddings
 from .filters import CompiledFilter
 from .fusion import reciprocal_rank_fusion
 from .lexical import match_expression
+from .rerank import Ranking, Work, exact, rerank
 from .snapshot import Fitted, IntArray, Mask, Snapshot
 from .types import Mode
 
 FloatArray = npt.NDArray[np.float32]
-Ranking = list[tuple[int, float]]
-"""`(row, score)`, best first."""
 
-_SCORES_AT_ONCE = 1 << 26
 _FUSION_DEPTH = 100
 
 
 @dataclass
 class Timing:
-    """Milliseconds a search spent in each stage, summed over its queries."""
+    """Milliseconds a search spent in each stage, and what its exact stage did, summed over its queries."""
 
     stages: dict[str, float] = field(default_factory=dict)
+    work: Work = field(default_factory=Work)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -51,11 +51,15 @@ class Timing:
 
 @dataclass(frozen=True)
 class Request:
-    """A batch of queries, already encoded. texts or embeddings may be None where the mode does not need them."""
+    """A batch of queries, already encoded. texts or embeddings may be None where the mode does not need them.
+
+    candidates: documents ranked by MaxSim. refined: those of them that the finer of two levels of codes ranks.
+    """
 
     mode: Mode
     k: int
     candidates: int
+    refined: int | None
     texts: Sequence[str] | None
     embeddings: TokenEmbeddings | None
     condition: CompiledFilter | None
@@ -90,36 +94,20 @@ def _vectors(snapshot: Snapshot, request: Request, k: int, timing: Timing) -> li
         allowed = snapshot.allowed(request.condition)
     if request.mode == "exact" or (request.mode == "hybrid" and scans_exactly(snapshot)):
         with timing.stage("rerank"):
-            return exact(snapshot, snapshot.fitted, queries, allowed, k)
+            return exact(snapshot, snapshot.fitted, queries, allowed, k, timing.work)
     with timing.stage("candidates"):
-        found = candidates(snapshot, snapshot.fitted, queries, allowed, max(request.candidates, 4 * k))
+        found = candidates(snapshot, snapshot.fitted, queries, allowed, max(request.candidates, k))
+    refined = None if request.refined is None else max(request.refined, k)
     with timing.stage("rerank"):
-        return [rerank(snapshot, snapshot.fitted, queries.take([i]), rows, k) for i, rows in enumerate(found)]
+        return [
+            rerank(snapshot, snapshot.fitted, queries.take([i]), rows, k, refined, timing.work)
+            for i, rows in enumerate(found)
+        ]
 
 
 def scans_exactly(snapshot: Snapshot) -> bool:
     """Whether the index is small enough that the exact scan is the better first stage."""
     return snapshot.tokens <= snapshot.config.exact_below
-
-
-def exact(
-    snapshot: Snapshot, fitted: Fitted, queries: TokenEmbeddings, allowed: Sequence[Mask | None], k: int
-) -> list[Ranking]:
-    """MaxSim of every allowed document, `k` best a query."""
-    chosen = [None if mask is None else np.flatnonzero(mask) for mask in allowed]
-    rankings: list[Ranking] = []
-    step = max(1, _SCORES_AT_ONCE // max(1, max((len(s) for s in snapshot.segments), default=1)))
-    for start in range(0, len(queries), step):
-        batch = queries.take(np.arange(start, min(start + step, len(queries))))
-        parts = [
-            (
-                segment.rows if positions is None else segment.rows[positions],
-                fitted.codec.score(batch, segment.tokens, segment.offsets, positions),
-            )
-            for segment, positions in zip(snapshot.segments, chosen, strict=True)
-        ]
-        rankings += _merge(parts, len(batch), k)
-    return rankings
 
 
 def candidates(
@@ -146,35 +134,3 @@ def candidates(
 
 def _best(rows: IntArray, scores: FloatArray, count: int) -> IntArray:
     return rows[np.lexsort((rows, -scores))[:count]]
-
-
-def rerank(snapshot: Snapshot, fitted: Fitted, query: TokenEmbeddings, rows: IntArray, k: int) -> Ranking:
-    """MaxSim of one query against the given rows, `k` best."""
-    rows = np.sort(rows)
-    parts = []
-    for segment in snapshot.segments:
-        places = np.searchsorted(segment.rows, rows)
-        inside = np.flatnonzero(places < len(segment))
-        positions = places[inside][segment.rows[places[inside]] == rows[inside]]
-        if len(positions):
-            scores = fitted.codec.score(query, segment.tokens, segment.offsets, positions)
-            parts.append((segment.rows[positions], scores))
-    return _merge(parts, 1, k)[0]
-
-
-def _merge(parts: Sequence[tuple[IntArray, FloatArray]], queries: int, k: int) -> list[Ranking]:
-    if not parts:
-        return [[] for _ in range(queries)]
-    rows = np.concatenate([rows for rows, _ in parts])
-    scores = np.concatenate([scores for _, scores in parts], axis=1)
-    return [top_k(rows, row_scores, k) for row_scores in scores]
-
-
-def top_k(rows: IntArray, scores: FloatArray, k: int) -> Ranking:
-    """The `k` best finite scores, best first, ties by row: the same answer whatever the order of the input."""
-    if len(scores) > k:
-        threshold = np.partition(scores, len(scores) - k)[len(scores) - k]
-        chosen = np.flatnonzero(scores >= threshold)
-        rows, scores = rows[chosen], scores[chosen]
-    order = np.lexsort((rows, -scores))[:k]
-    return [(int(rows[i]), float(scores[i])) for i in order if np.isfinite(scores[i])]

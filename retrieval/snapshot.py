@@ -19,7 +19,7 @@ from ..index.graph import Graph
 from ..index.single import SingleVectors
 from ..index.storage.catalog import CatalogReader, current_commit
 from ..index.storage.files import FileInfo, check_file
-from ..index.storage.format import CATALOG, PARAMS, PARAMS_FILE, TOKENS, VECTORS
+from ..index.storage.format import CATALOG, FINE, PARAMS, PARAMS_FILE, TOKENS, VECTORS
 from ..index.storage.segments import Segment, SegmentInfo, open_segment
 from ..index.tokens.base import TokenCodec, codec
 from .config import IndexConfig
@@ -35,26 +35,44 @@ _ATTEMPTS = 20
 class Fitted:
     """Frozen parameters of an index: what turns token vectors into stored bytes and back into scores.
 
-    documents: how many there were when the form of the single vectors was chosen; 0 before that. misfit: mean relative
-    squared residual of these documents, None where the encoding has none. next_row: documents from here on came later.
+    codec: of all tokens. fine: of finer codes beside them, where tokens have two levels. documents: how many there were
+    when the form of the single vectors was chosen; 0 before that. misfit: mean relative squared residual of these
+    documents, None where the encoding has none. next_row: documents from here on came later.
     """
 
     codec: TokenCodec
     single: SingleVectors
+    fine: TokenCodec | None = None
     documents: int = 0
     misfit: float | None = None
     next_row: int = 0
 
+    @property
+    def finest(self) -> TokenCodec:
+        """The codec of `Segment.finest`, whose scores are final."""
+        return self.codec if self.fine is None else self.fine
+
+    @property
+    def codec_name(self) -> str:
+        """As in a configuration: `pq32`, or `pq32+lvq8` for two levels."""
+        return self.codec.name if self.fine is None else f"{self.codec.name}+{self.fine.name}"
+
+    @property
+    def bytes_per_token(self) -> int:
+        """Of all levels."""
+        return self.codec.bytes_per_token + (0 if self.fine is None else self.fine.bytes_per_token)
+
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Arrays to store."""
-        return {
-            **{f"codec.{key}": value for key, value in self.codec.params().items()},
-            **{f"single.{key}": value for key, value in self.single.params().items()},
-        }
+        parts = {"codec": self.codec.params(), "single": self.single.params()}
+        if self.fine is not None:
+            parts["fine"] = self.fine.params()
+        return {f"{owner}.{key}": value for owner, arrays in parts.items() for key, value in arrays.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """What else is to be stored, JSON-ready."""
         return {
+            "codec": self.codec_name,
             "single": self.single.spec(),
             "documents": self.documents,
             "misfit": self.misfit,
@@ -66,16 +84,18 @@ class Fitted:
         cls, config: IndexConfig, dim: int, stored: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]
     ) -> Fitted:
         """Inverse of `to_arrays` and `to_dict`."""
-        parts: dict[str, dict[str, npt.NDArray[Any]]] = {"codec": {}, "single": {}}
+        parts: dict[str, dict[str, npt.NDArray[Any]]] = {"codec": {}, "fine": {}, "single": {}}
         for key, value in arrays.items():
             owner, _, name = key.partition(".")
             parts[owner][name] = value
         numbers = (stored["documents"], stored["next_row"])
         if not all(type(n) is int and n >= 0 for n in numbers) or not isinstance(stored["misfit"], float | int | None):
             raise ValueError("documents, next_row and misfit are not numbers")
+        name, _, fine = str(stored.get("codec", config.codec)).partition("+")
         return cls(
-            codec(config.codec).from_params(dim, parts["codec"]),
+            codec(name).from_params(dim, parts["codec"]),
             SingleVectors.from_params(stored["single"], dim, parts["single"]),
+            codec(fine).from_params(dim, parts["fine"]) if fine else None,
             stored["documents"],
             stored["misfit"],
             stored["next_row"],
@@ -197,10 +217,15 @@ def _check_widths(segments: Sequence[Segment], fitted: Fitted | None) -> None:
     """Kernels trust the row widths of tokens and vectors."""
     for segment in segments:
         widths = (segment.tokens.shape[1], segment.vectors.shape[1])
+        fine = 0 if segment.fine is None else segment.fine.shape[1]
         if fitted is None or widths != (fitted.codec.bytes_per_token, fitted.single.width):
             raise IndexCorruptedError(
                 f"{TOKENS} and {VECTORS} of a segment have rows of {widths} bytes, not what {PARAMS_FILE} asks for: "
                 "restore a backup"
+            )
+        if fine != (0 if fitted.fine is None else fitted.fine.bytes_per_token):
+            raise IndexCorruptedError(
+                f"{FINE} of a segment has rows of {fine} bytes, not what {PARAMS_FILE} asks for: restore a backup"
             )
 
 

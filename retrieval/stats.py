@@ -16,6 +16,7 @@ from ..index.storage.database import check_database
 from ..index.storage.files import FileInfo, check_file
 from ..index.storage.format import CATALOG, FORMAT_VERSION, PARAMS, PARAMS_FILE
 from ..index.storage.segments import check_segment
+from .config import starting
 from .snapshot import Snapshot, on_newest
 from .writer import record_hash
 
@@ -26,10 +27,11 @@ _CATALOG_FILES = (CATALOG, f"{CATALOG}-wal", f"{CATALOG}-shm")
 class IndexStats:
     """Sizes and settings of an index.
 
-    single: the single vector per document, in words; bytes_per_vector: its bytes. fitted_documents: how many documents
-    it was fitted to; 0 while it is fitted to nothing. bytes: bytes on disk by part (`tokens`, `vectors`, `graph`,
-    `offsets`, `rows`, `catalog`, `params`, `total`). calibration: the measured candidate recall (see `Calibration`),
-    or None before one was made.
+    codec: what stores the tokens now; wanted_codec: what is asked for, a codec, a preset or `auto`. single: the single
+    vector per document, in words; bytes_per_vector: its bytes. fitted_documents: how many documents it was fitted to; 0
+    while it is fitted to nothing. bytes: bytes on disk by part (`tokens`, `fine`, `vectors`, `graph`, `places`,
+    `offsets`, `rows`, `catalog`, `params`, `total`). calibration: the measured candidate recall (see `Calibration`), or
+    None before one was made.
     """
 
     path: str
@@ -44,6 +46,7 @@ class IndexStats:
     encoder: str | None
     fingerprint: str | None
     codec: str
+    wanted_codec: str
     bytes_per_token: int
     single: str
     bytes_per_vector: int
@@ -91,8 +94,9 @@ def stats(folder: Path, snapshot: Snapshot) -> IndexStats:
         format_version=FORMAT_VERSION,
         encoder=encoder.get("name"),
         fingerprint=encoder.get("digest"),
-        codec=snapshot.config.codec,
-        bytes_per_token=fitted.codec.bytes_per_token if fitted else 0,
+        codec=fitted.codec_name if fitted else starting(snapshot.config),
+        wanted_codec=snapshot.config.codec,
+        bytes_per_token=fitted.bytes_per_token if fitted else 0,
         single=fitted.single.name if fitted else "",
         bytes_per_vector=fitted.single.width if fitted else 0,
         fitted_documents=fitted.documents if fitted and fitted.misfit is not None else 0,
@@ -103,7 +107,7 @@ def stats(folder: Path, snapshot: Snapshot) -> IndexStats:
 
 
 def _bytes(folder: Path, catalog: CatalogReader) -> dict[str, int]:
-    parts = dict.fromkeys(("tokens", "vectors", "graph", "offsets", "rows"), 0)
+    parts = dict.fromkeys(("tokens", "fine", "vectors", "graph", "places", "offsets", "rows"), 0)
     for info in catalog.segments():
         for file in info.files:
             parts[file.name.removesuffix(".bin")] += file.size

@@ -16,7 +16,7 @@ import numpy as np
 from ..encoders.base import Encoder, Progress
 from ..encoders.embeddings import FloatArray, TokenEmbeddings
 from ..index.encodings.learned import Learned
-from ..index.kernels.rows import Bytes
+from ..index.kernels.rows import CONSTANT_BYTES, Bytes
 from ..index.leanvec import LeanVec, choose_dim, sphering
 from ..index.lvq import LVQ
 from ..index.moments import Moments
@@ -26,8 +26,10 @@ from .config import IndexConfig
 from .pseudo import live_rows, pseudo_queries
 from .snapshot import Fitted, IntArray, Snapshot
 
-DIMS = (64, 128, 192, 256)
+DIMS = (64, 128, 192, 256, 384, 512)
 BITS = (4, 8)
+BYTES = 260
+"""No more than so many a document: beyond 256 dimensions 4 bits each lose less than 8 bits of half as many."""
 FIT_TOKENS = 1 << 16
 """Stored token vectors that the learned encoding is fitted to."""
 FIT_TEXTS, FIT_VECTORS = 1024, 4096
@@ -38,8 +40,8 @@ SAMPLE_DOCUMENTS = (2_000, 20_000)
 """Fewest and most of them."""
 SCAN_RATE = 2.5e10
 """Bytes of codes that a core scans in a second, about."""
-RERANK_RATE = 4e10
-"""Multiply-adds of MaxSim that a core does in a second, about."""
+RERANK_RATE = 6e10
+"""Multiply-adds of MaxSim that a core does in a second with codes that are not in its caches, about."""
 _PROBED, _PROBED_TOKENS = 256, 2048
 _LOST = 1e-3
 """Share of the spectrum that is not worth more dimensions."""
@@ -114,12 +116,21 @@ def tune(
     report("fit", 4, 4)
     kept = single is fitted.single and misfit is not None
     next_row = fitted.next_row if kept else int(snapshot.catalog.meta("next_row"))
-    return Tuned(Fitted(fitted.codec, single, snapshot.documents, misfit, next_row), options)
+    return Tuned(
+        replace(fitted, single=single, documents=snapshot.documents, misfit=misfit, next_row=next_row), options
+    )
 
 
 def most_bytes(config: IndexConfig) -> int:
     """Bytes a document of the widest learned vector on offer."""
-    return -(-(config.dims or DIMS[-1]) * (config.bits or BITS[-1]) // 8) + 4
+    return max(width for dim in (DIMS if config.dims is None else (config.dims,)) for _, width in _widths(config, dim))
+
+
+def _widths(config: IndexConfig, dim: int) -> list[tuple[int, int]]:
+    """Bits on offer for codes of `dim` dimensions, and the bytes that they take."""
+    widths = [(bits, dim * bits // 8 + CONSTANT_BYTES) for bits in (BITS if config.bits is None else (config.bits,))]
+    asked = config.dims is not None or config.bits is not None
+    return [(bits, width) for bits, width in widths if asked or width <= BYTES]
 
 
 def drift(snapshot: Snapshot, fitted: Fitted) -> float | None:
@@ -167,7 +178,7 @@ def _stored(snapshot: Snapshot, rows: IntArray, size: int = 1 << 15) -> Iterator
     for number, row in enumerate(rows.tolist(), start=1):
         segment, position = snapshot.locate(row)
         begin, end = segment.offsets[position : position + 2]
-        items.append(segment.tokens[begin:end])
+        items.append(segment.finest[begin:end])
         held += len(items[-1])
         if held >= size or number == len(rows):
             yield np.concatenate(items), np.cumsum([0, *map(len, items)], dtype=np.int64)
@@ -177,7 +188,7 @@ def _stored(snapshot: Snapshot, rows: IntArray, size: int = 1 << 15) -> Iterator
 def _decoded(snapshot: Snapshot, fitted: Fitted, rows: IntArray, size: int = 1 << 15) -> Iterator[TokenEmbeddings]:
     """The same as token embeddings."""
     for codes, offsets in _stored(snapshot, rows, size):
-        yield TokenEmbeddings(fitted.codec.decode(codes), offsets)
+        yield TokenEmbeddings(fitted.finest.decode(codes), offsets)
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,7 +206,7 @@ class _Sample:
         true = np.setdiff1d(np.concatenate([found[:TOP] for found in judged.truth]), drawn)
         chosen = np.concatenate([drawn, true])
         plain = SingleVectors(learned, None, LVQ(np.zeros(learned.output_dim, np.float32)))
-        parts = [plain.fold_stored(fitted.codec, *stored) for stored in _stored(snapshot, chosen)]
+        parts = [plain.fold_stored(fitted.finest, *stored) for stored in _stored(snapshot, chosen)]
         return cls(chosen, np.concatenate(parts), len(drawn))
 
 
@@ -217,7 +228,7 @@ def _forms(
     for dim in dims:
         reduction = whole.truncated(dim).rotated(_ROTATION_SEED)
         mean = reduction.reduce_documents(sample.vectors[: sample.random]).mean(axis=0)
-        for bits in BITS if config.bits is None else (config.bits,):
+        for bits, _ in _widths(config, dim):
             yield reduction, LVQ(mean, bits=bits)
 
 

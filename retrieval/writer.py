@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from sqlite3 import Connection
@@ -14,14 +14,15 @@ import numpy.typing as npt
 import xxhash
 from safetensors.numpy import save as save_safetensors
 
-from ..encoders.embeddings import TokenEmbeddings
+from ..encoders.base import Progress
+from ..encoders.embeddings import FloatArray, TokenEmbeddings
 from ..index.encodings.fde import FDE
 from ..index.lvq import LVQ
 from ..index.single import SingleVectors, blocks
 from ..index.storage import commit
 from ..index.storage.catalog import Record, row_checksum, transaction
 from ..index.storage.files import write_bytes, write_folder
-from ..index.storage.format import PARAMS, PARAMS_FILE
+from ..index.storage.format import FINE, GRAPH, PARAMS, PARAMS_FILE, TOKENS, VECTORS, Header
 from ..index.storage.segments import (
     Segment,
     SegmentInfo,
@@ -31,27 +32,33 @@ from ..index.storage.segments import (
     rewrite_segment,
     write_segment,
 )
-from ..index.tokens.base import codec
-from .config import IndexConfig
+from ..index.tokens.base import TokenCodec, codec
+from ..index.tokens.saliency import keep_top, saliency
+from .config import FAITHFUL, IndexConfig, starting
 from .snapshot import Fitted, Snapshot
 from .types import Document
 
 Bytes = npt.NDArray[np.uint8]
+Places = npt.NDArray[np.int32]
 
 MERGE_WIDTH = 8
 """Fewest neighbouring segments that are merged into one."""
+_RECODED = 1 << 15
+"""Token vectors decoded at a time."""
 
 
 @dataclass(frozen=True)
 class Change:
     """Everything one commit does.
 
-    documents and embeddings belong together, item by item. delete: ids to remove (a replaced document is among them).
+    documents and embeddings belong together, item by item; saliency: `(T,)` float32, how much the model attended to
+    each token vector, where the index is to go by that. delete: ids to remove (a replaced document is among them).
     finished: sources that are complete with this commit (name to content hash). dropped: sources to forget.
     """
 
     documents: Sequence[Document] = ()
     embeddings: TokenEmbeddings | None = None
+    saliency: FloatArray | None = None
     sources: Sequence[str | None] = ()
     delete: Sequence[str] = ()
     reassign: Sequence[tuple[str, str]] = ()
@@ -76,7 +83,8 @@ def apply(folder: Path, snapshot: Snapshot, change: Change) -> None:
         if fitted is None:
             fitted = fit(snapshot, change.embeddings)
             settings["params"] = store_params(folder, fitted)
-        segment = write_segment(folder, _build_segment(fitted, change.embeddings, first_row))
+        kept = _keep(snapshot.config, change.embeddings, change.saliency)
+        segment = write_segment(folder, _build_segment(fitted, *kept, first_row))
         settings["next_row"] = first_row + len(change.documents)
     old = snapshot.catalog.records_by_id(change.delete)
     with transaction(folder) as connection:
@@ -119,8 +127,9 @@ def record_hash(name: str, title: str, text: str, metadata: str) -> str:
 
 
 def fit(snapshot: Snapshot, embeddings: TokenEmbeddings) -> Fitted:
-    """The parameters a new index begins with; `refit` may replace the single vectors, which are fitted to no data."""
-    return Fitted(codec(snapshot.config.codec).fit(embeddings.vectors), unfitted(snapshot.config, snapshot.dim))
+    """The parameters a new index begins with, fitted to no data; `refit` may replace them."""
+    chosen = codec(starting(snapshot.config)).fit(embeddings.vectors)
+    return Fitted(chosen, unfitted(snapshot.config, snapshot.dim))
 
 
 def unfitted(config: IndexConfig, dim: int) -> SingleVectors:
@@ -139,13 +148,32 @@ def store_params(folder: Path, fitted: Fitted) -> dict[str, Any]:
     return {"checksum": checksum, "size": len(data), **fitted.to_dict()}
 
 
-def _build_segment(fitted: Fitted, embeddings: TokenEmbeddings, first_row: int) -> Segment:
+def _keep(
+    config: IndexConfig, embeddings: TokenEmbeddings, attention: FloatArray | None
+) -> tuple[TokenEmbeddings, Places | None]:
+    """The token vectors to store, and which of their document's each one is; None when they are all."""
+    if config.keep == 1:
+        return embeddings, None
+    weights = saliency(embeddings, config.saliency, attention=attention)
+    kept, offsets = keep_top(weights, embeddings.offsets, config.keep)
+    places = kept - np.repeat(embeddings.offsets[:-1], np.diff(offsets))
+    return TokenEmbeddings(embeddings.vectors[kept], offsets), places.astype(np.int32)
+
+
+def _build_segment(fitted: Fitted, embeddings: TokenEmbeddings, places: Places | None, first_row: int) -> Segment:
     codes = fitted.codec.encode(embeddings.vectors)
+    fine = None if fitted.fine is None else fitted.fine.encode(embeddings.vectors)
+    source, stored = fitted.finest, codes if fine is None else fine
+    if source.name not in FAITHFUL:  # single vectors are made of what an index is before its tokens are made small
+        source = codec(FAITHFUL[0]).fit(embeddings.vectors)
+        stored = source.encode(embeddings.vectors)
     return Segment(
         rows=np.arange(first_row, first_row + len(embeddings), dtype=np.int64),
         offsets=embeddings.offsets,
         tokens=codes,
-        vectors=fitted.single.encode_stored(fitted.codec, codes, embeddings.offsets),  # as a refit does it
+        vectors=fitted.single.encode_stored(source, stored, embeddings.offsets),  # as a refit does it
+        fine=fine,
+        places=places,
     )
 
 
@@ -175,25 +203,17 @@ def refit(
     snapshot: Snapshot,
     fitted: Fitted,
     settings: dict[str, Any],
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> None:
-    """Replace the single vectors of every document, in one commit; tokens stay, and with them exact scores.
+    """Replace the single vectors of every document, its token codes, or both, by those of `fitted`, in one commit.
 
-    settings: to be stored in the same commit. progress: called with the number of documents folded so far.
+    What the present parameters share with `fitted` stays byte for byte. settings: to be stored in the same commit.
+    Raises `ValueError` for an index without documents.
     """
+    rewriter = _Rewriter(snapshot, fitted, progress)
     infos = snapshot.catalog.segments()
-    done = 0
-
-    def vectors(segment: Segment) -> Iterable[Bytes]:
-        nonlocal done
-        for start, stop in blocks(segment.offsets):
-            yield fitted.single.encode_stored(fitted.codec, segment.tokens, segment.offsets[start : stop + 1])
-            done += stop - start
-            if progress is not None:
-                progress(done)
-
     new = [
-        rewrite_segment(folder, info, (fitted.single.width, vectors(segment)))
+        rewrite_segment(folder, info, rewriter.parts(segment), rewriter.renamed)
         for info, segment in zip(infos, snapshot.segments, strict=True)
     ]
     params = store_params(folder, fitted)
@@ -202,10 +222,57 @@ def refit(
         remove([folder / PARAMS / snapshot.params["checksum"]])
 
 
+class _Rewriter:
+    """Makes files of segments anew by fitted parameters, from the codes that the present ones describe."""
+
+    def __init__(self, snapshot: Snapshot, fitted: Fitted, progress: Progress | None) -> None:
+        if snapshot.fitted is None:
+            raise ValueError("an index without documents has nothing to refit")
+        self._old, self._new = snapshot.fitted, fitted
+        self._progress = progress
+        self._totals = {"fold": snapshot.documents, "recode": snapshot.tokens}
+        self._done = dict.fromkeys(self._totals, 0)
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """Codes that stay, as the finer of two levels."""
+        recoded = self._new.codec is not self._old.codec
+        return {TOKENS: FINE} if recoded and self._new.fine is self._old.codec else {}
+
+    def parts(self, segment: Segment) -> dict[str, tuple[Header, Iterator[Bytes]]]:
+        """The files of a segment that are not what they were."""
+        found: dict[str, tuple[Header, Iterator[Bytes]]] = {}
+        if self._new.single is not self._old.single:
+            found[VECTORS] = (Header("uint8", len(segment), self._new.single.width), self._vectors(segment))
+        if self._new.codec is not self._old.codec:
+            for name, codec in ((TOKENS, self._new.codec), (FINE, None if self.renamed else self._new.fine)):
+                if codec is not None:
+                    header = Header("uint8", len(segment.tokens), codec.bytes_per_token)
+                    found[name] = (header, self._tokens(segment, codec, name))
+        return found
+
+    def _vectors(self, segment: Segment) -> Iterator[Bytes]:
+        for start, stop in blocks(segment.offsets):
+            offsets = segment.offsets[start : stop + 1]
+            yield self._new.single.encode_stored(self._old.finest, segment.finest, offsets)
+            self._tell("fold", stop - start)
+
+    def _tokens(self, segment: Segment, codec: TokenCodec, name: str) -> Iterator[Bytes]:
+        for start in range(0, len(segment.finest), _RECODED):
+            rows = segment.finest[start : start + _RECODED]
+            yield codec.encode(self._old.finest.decode(rows))
+            self._tell("recode", len(rows) if name == TOKENS else 0)
+
+    def _tell(self, phase: str, count: int) -> None:
+        self._done[phase] += count
+        if self._progress is not None:
+            self._progress(phase, self._done[phase], self._totals[phase])
+
+
 def add_graphs(folder: Path, snapshot: Snapshot, progress: Callable[[int], None] | None = None) -> int:
     """Build the graphs of segments that are large enough for one and have none, in one commit; returns how many.
 
-    progress: called with the number of segments that are finished. Raises `MissingExtraError` without faiss.
+    progress: called with the number of segments that are finished.
     """
     infos = snapshot.catalog.segments()
     fitted, old, new = snapshot.fitted, [], []
@@ -213,7 +280,8 @@ def add_graphs(folder: Path, snapshot: Snapshot, progress: Callable[[int], None]
         if fitted is not None and segment.graph is None and len(segment) >= snapshot.config.graph_above:
             graph = fitted.single.build_graph(segment.vectors)
             old.append(info)
-            new.append(rewrite_segment(folder, info, graph=graph.to_array()))
+            links = graph.to_array()
+            new.append(rewrite_segment(folder, info, {GRAPH: (Header("int32", *links.shape), [links])}))
             if progress is not None:
                 progress(len(new))
     if new:

@@ -23,7 +23,6 @@ PACKAGE = "latefold"
 OPTIONAL = {
     "models": "other multi-vector models, by path or hub name",
     "parquet": "reading parquet files",
-    "graph": "graphs that search very large segments faster than a scan",
 }
 MIN_FREE_BYTES = 1 << 30
 _REQUIREMENT = re.compile(

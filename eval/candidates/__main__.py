@@ -13,13 +13,14 @@ from pathlib import Path
 from ... import __version__
 from ...encoders.errors import InvalidInputError, LatefoldError, MissingExtraError, StorageError
 from ..corpora import COLLECTIONS, PACKAGES, PACKAGES_HEAD, Place
+from ..jobs import Result, Weighed
 from ..machine import describe
 from .pages import page
 from .peers import versions
 from .plan import Depth, recipes
 from .plots import draw
 from .report import Report
-from .run import Result, Weighed, perform, run_all
+from .run import perform, run_all
 from .worker import Job
 
 SIZES = (10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000)

@@ -187,7 +187,7 @@ weights: int8 array, from `offset` on `chunks` times `[64 of the first plane][64
 """
 
 
-def _floats_of_halves(builder: Builder, halves: Value) -> Value:
+def floats_of_halves(builder: Builder, halves: Value) -> Value:
     """16 float32 of 16 halves in the lower bits of integers.
 
     Unlike `half.half_to_float` without float32 below the normal range on the way, at which processors stumble.
@@ -219,8 +219,8 @@ def constants(_context: Any, addresses: Any, offset: Any) -> Any:
             pointer = builder.add(builder.load(builder.gep(where, [I64(lane)])), offset)
             word = builder.load(builder.inttoptr(pointer, I32.as_pointer()), align=1)
             pairs = builder.insert_element(pairs, word, I32(lane))
-        lower = _floats_of_halves(builder, pairs)
-        step = _floats_of_halves(builder, builder.lshr(pairs, constant(I32, LANES, 16)))
+        lower = floats_of_halves(builder, pairs)
+        step = floats_of_halves(builder, builder.lshr(pairs, constant(I32, LANES, 16)))
         return context.make_tuple(builder, signature.return_type, [lower, step])
 
     fits = is_place(addresses, offset, (types.int64,))

@@ -208,7 +208,7 @@ def side_by_side(codes: Signed) -> Signed:
     padded = np.zeros((-(-count // LANES) * LANES, -(-dim // 4) * 4), np.int8)
     padded[:count, :dim] = codes
     tiles = padded.reshape(-1, LANES, padded.shape[1] // 4, 4)
-    return np.ascontiguousarray(tiles.transpose(0, 2, 1, 3)).reshape(len(tiles), -1, BYTES)
+    return np.ascontiguousarray(tiles.transpose(0, 2, 1, 3)).reshape(len(tiles), padded.shape[1] // 4, BYTES)
 
 
 def route_of(context: Any) -> Route:
@@ -358,3 +358,34 @@ def lowest(_context: Any, bits: Any) -> Any:
         return call(builder, "llvm.cttz.i64", I64, values[0], ir.IntType(1)(1))
 
     return (types.int64(bits), generate) if bits is types.int64 else None
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def multiply_add(_context: Any, total: Any, a: Any, b: Any) -> Any:
+    """`total + a * b` of 16 floats, fused where the processor can."""
+
+    def generate(_: Any, builder: Builder, __: Any, values: list[Value]) -> ir.Value:
+        total, a, b = values
+        return call(builder, "llvm.fmuladd.v16f32", Floats.layout, a, b, total)
+
+    return (Floats(total, a, b), generate) if total is a is b is Floats else None
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def largest(_context: Any, lanes: Any) -> Any:
+    """The largest of 16 floats, none of which is NaN."""
+
+    def generate(_: Any, builder: Builder, __: Any, values: list[Value]) -> Value:
+        return call(builder, "llvm.vector.reduce.fmax.v16f32", F32, values[0])
+
+    return (types.float32(lanes), generate) if lanes is Floats else None
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def byte(_context: Any, array: Any, offset: Any) -> Any:
+    """One byte of a uint8 array as int64."""
+
+    def generate(context: Any, builder: Builder, signature: Any, values: list[Value]) -> Value:
+        return builder.zext(builder.load(place(context, builder, signature, values, I8)), I64)
+
+    return (types.int64(array, offset), generate) if is_place(array, offset, (types.uint8,)) else None

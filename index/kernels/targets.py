@@ -11,23 +11,20 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from llvmlite import ir
-from numba.extending import intrinsic
 
 from ...encoders.embeddings import FloatArray, IntArray
 from .int8 import (
     BYTES,
     LANES,
-    Floats,
     Signed,
     add,
-    call,
     dot,
     floats,
     load,
     load_floats,
     maximum,
     multiply,
+    multiply_add,
     side_by_side,
     spread,
     store_floats,
@@ -38,17 +35,6 @@ from .rows import CONSTANT_BYTES, Bytes, lvq8_constants
 
 PAIR = 2 * LANES
 """Lanes of two panels: results come in multiples of so many columns."""
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def multiply_add(_context: Any, total: Any, a: Any, b: Any) -> Any:
-    """`total + a * b` of 16 floats, fused where the processor can."""
-
-    def generate(_: Any, builder: ir.IRBuilder, __: Any, values: list[ir.Value]) -> ir.Value:
-        total, a, b = values
-        return call(builder, "llvm.fmuladd.v16f32", Floats.layout, a, b, total)
-
-    return (Floats(total, a, b), generate) if total is a is b is Floats else None
 
 
 def panels(vectors: FloatArray) -> FloatArray:

@@ -3,7 +3,7 @@
     my.index/
       catalog.sqlite           the commit point: documents, full text, segments, checksums (see SCHEMA in `catalog`)
       params/<hash>/params.safetensors
-      segments/<id>/<name>.bin one header of 64 bytes, then a flat little-endian array; `graph.bin` only where one pays
+      segments/<id>/<name>.bin one header of 64 bytes, then a flat little-endian array; some only where needed
       writer.lock              held by the process that writes, which writer.lock.json names
 
 Nothing here is rewritten in place: a segment is written once, under a temporary name, and only ever deleted.
@@ -36,8 +36,13 @@ TOKENS: Final = "tokens.bin"
 VECTORS: Final = "vectors.bin"
 """`(n, width)` uint8: the single vector per document, as LVQ rows."""
 SEGMENT_FILES: Final = (ROWS, OFFSETS, TOKENS, VECTORS)
+FINE: Final = "fine.bin"
+"""`(tokens, bytes)` uint8: finer codes of the same tokens, where the codec has two levels."""
+PLACES: Final = "places.bin"
+"""`(tokens,)` int32: which of a document's token vectors each stored one is, where some were left out."""
 GRAPH: Final = "graph.bin"
 """`(n + 1, degree)` int32: neighbours of each document among the single vectors, -1 for none; the entry point last."""
+OPTIONAL_FILES: Final = (FINE, PLACES, GRAPH)
 
 MAGIC: Final = b"LTFD"
 HEADER_SIZE: Final = 64

@@ -4,20 +4,36 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ...encoders.errors import IndexCorruptedError
 from .files import FileInfo, check_file, copy_file, open_array, write_array, write_folder
-from .format import GRAPH, OFFSETS, PARAMS, ROWS, SEGMENT_FILES, SEGMENTS, TOKENS, VECTORS, Header
+from .format import (
+    FINE,
+    GRAPH,
+    OFFSETS,
+    OPTIONAL_FILES,
+    PARAMS,
+    PLACES,
+    ROWS,
+    SEGMENT_FILES,
+    SEGMENTS,
+    TOKENS,
+    VECTORS,
+    Header,
+)
 
 Bytes = npt.NDArray[np.uint8]
 IntArray = npt.NDArray[np.int64]
+Parts = Mapping[str, tuple[Header, Iterable[npt.NDArray[np.generic]]]]
+"""Array files by name: header and consecutive pieces."""
 _MERGE_ROWS = 1 << 16
 
 
@@ -36,18 +52,26 @@ class Segment:
     """An open segment; all arrays may be read-only memory maps.
 
     rows: `(n,)` int64 catalog rows, ascending. offsets: `(n + 1,)` int64. tokens: `(offsets[-1], bytes_per_token)`
-    uint8. vectors: `(n, width)` uint8, the single vector per document. graph: `(n + 1, degree)` int32, unchecked, or
-    None.
+    uint8. vectors: `(n, width)` uint8, the single vector per document. fine: `(offsets[-1], bytes)` uint8, finer codes
+    of the tokens, or None. places: `(offsets[-1],)` int32, the number of each token within its document as it was
+    encoded, or None when all are stored. graph: `(n + 1, degree)` int32, unchecked, or None.
     """
 
     rows: IntArray
     offsets: IntArray
     tokens: Bytes
     vectors: Bytes
+    fine: Bytes | None = None
+    places: npt.NDArray[np.int32] | None = None
     graph: npt.NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def finest(self) -> Bytes:
+        """The most precise codes there are of the tokens."""
+        return self.tokens if self.fine is None else self.fine
 
 
 def open_segment(folder: Path, info: SegmentInfo) -> Segment:
@@ -56,13 +80,13 @@ def open_segment(folder: Path, info: SegmentInfo) -> Segment:
     Raises `IndexCorruptedError` naming the file; `FileNotFoundError` when another process has merged it away.
     """
     files = {file.name: file for file in info.files}
-    if set(files) - {GRAPH} != set(SEGMENT_FILES):
+    if set(files) - set(OPTIONAL_FILES) != set(SEGMENT_FILES):
         raise IndexCorruptedError(f"the catalog lists files {sorted(files)} for segment {info.id}: restore a backup")
     base = folder / SEGMENTS / info.id
     arrays = [open_array(base / name, files[name]) for name in SEGMENT_FILES]
     rows, offsets = (array.astype(np.int64) for array in arrays[:2])
     tokens, vectors = (array.view(np.uint8) for array in arrays[2:])
-    graph = open_array(base / GRAPH, files[GRAPH]).view(np.int32) if GRAPH in files else None
+    fine, places, graph = (open_array(base / name, files[name]) if name in files else None for name in OPTIONAL_FILES)
     consistent = (
         info.documents > 0
         and rows.shape == (info.documents,)
@@ -74,50 +98,58 @@ def open_segment(folder: Path, info: SegmentInfo) -> Segment:
         and int(offsets[-1]) == info.tokens
         and bool((offsets[1:] >= offsets[:-1]).all())  # a difference could overflow
         and bool((rows[1:] > rows[:-1]).all())
+        and (fine is None or (fine.ndim == 2 and len(fine) == info.tokens))
+        and (places is None or places.shape == (info.tokens,))
         and (graph is None or (graph.ndim == 2 and len(graph) == info.documents + 1))
     )
     if not consistent:
         raise IndexCorruptedError(f"{', '.join(files)} of segment {info.id} do not belong together: restore a backup")
-    return Segment(rows, offsets, tokens, vectors, graph)
+    return Segment(
+        rows,
+        offsets,
+        tokens,
+        vectors,
+        None if fine is None else fine.view(np.uint8),
+        None if places is None else places.view(np.int32),
+        None if graph is None else graph.view(np.int32),
+    )
 
 
 def write_segment(folder: Path, segment: Segment) -> SegmentInfo:
     """Write an in-memory segment durably under a fresh id; the catalog makes it part of the index."""
-    return _write(
-        folder,
-        documents=len(segment),
-        tokens=len(segment.tokens),
-        parts={
-            ROWS: (Header("int64", len(segment), 0), [segment.rows]),
-            OFFSETS: (Header("int64", len(segment) + 1, 0), [segment.offsets]),
-            TOKENS: (Header("uint8", *segment.tokens.shape), [segment.tokens]),
-            VECTORS: (Header("uint8", *segment.vectors.shape), [segment.vectors]),
-        },
-    )
+    parts: dict[str, tuple[Header, Iterable[npt.NDArray[np.generic]]]] = {
+        ROWS: (Header("int64", len(segment), 0), [segment.rows]),
+        OFFSETS: (Header("int64", len(segment) + 1, 0), [segment.offsets]),
+        TOKENS: (Header("uint8", *segment.tokens.shape), [segment.tokens]),
+        VECTORS: (Header("uint8", *segment.vectors.shape), [segment.vectors]),
+    }
+    if segment.fine is not None:
+        parts[FINE] = (Header("uint8", *segment.fine.shape), [segment.fine])
+    if segment.places is not None:
+        parts[PLACES] = (Header("int32", len(segment.places), 0), [segment.places])
+    return _write(folder, documents=len(segment), tokens=len(segment.tokens), parts=parts)
 
 
 def rewrite_segment(
-    folder: Path,
-    info: SegmentInfo,
-    vectors: tuple[int, Iterable[Bytes]] | None = None,
-    graph: npt.NDArray[np.int32] | None = None,
+    folder: Path, info: SegmentInfo, parts: Parts, renamed: Mapping[str, str] | None = None
 ) -> SegmentInfo:
-    """A new segment with the same documents and tokens, whose files are shared with the old one where that is possible.
+    """A new segment of the same documents and tokens, whose other files are shared with the old one.
 
-    vectors: the bytes of a row and the rows, block by block, of new single vectors; the same as before when None.
-    graph: over the vectors; a segment with new vectors loses the graph of the old ones.
+    parts: the files that are new or replace old ones. renamed: new names of files that are kept. A segment with new
+    vectors loses the graph over the old ones, one with new tokens the finer codes beside the old ones.
     """
-    kept = {file.name: file for file in info.files if file.name != GRAPH and not (vectors and file.name == VECTORS)}
-    parts: dict[str, tuple[Header, Iterable[npt.NDArray[np.generic]]]] = {}
-    if vectors is not None:
-        parts[VECTORS] = (Header("uint8", info.documents, vectors[0]), vectors[1])
-    if graph is not None:
-        parts[GRAPH] = (Header("int32", *graph.shape), [graph])
+    renamed = renamed or {}
+    lost = {name for name, cause in ((GRAPH, VECTORS), (FINE, TOKENS)) if cause in parts}
+    kept = {
+        file.name: FileInfo(renamed.get(file.name, file.name), file.size, file.checksum)
+        for file in info.files
+        if renamed.get(file.name, file.name) not in parts and file.name not in lost
+    }
     name = uuid.uuid4().hex
 
     def fill(home: Path) -> tuple[FileInfo, ...]:
-        for file in kept:
-            copy_file(folder / SEGMENTS / info.id / file, home / file)
+        for old, file in kept.items():
+            copy_file(folder / SEGMENTS / info.id / old, home / file.name)
         new = [write_array(home / file, header, chunks) for file, (header, chunks) in parts.items()]
         return (*kept.values(), *new)
 
@@ -139,30 +171,42 @@ def merge_segments(
     rows = np.concatenate([s.rows[k] for s, k in zip(segments, keep, strict=True)])
     offsets = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
     first = segments[0]
-    return _write(
-        folder,
-        documents=len(rows),
-        tokens=int(offsets[-1]),
-        parts={
-            ROWS: (Header("int64", len(rows), 0), [rows]),
-            OFFSETS: (Header("int64", len(offsets), 0), [offsets]),
-            TOKENS: (
-                Header("uint8", int(offsets[-1]), first.tokens.shape[1]),
-                _live_tokens(segments, keep, progress),
-            ),
-            VECTORS: (Header("uint8", len(rows), first.vectors.shape[1]), _live_vectors(segments, keep)),
-        },
-    )
+    parts: dict[str, tuple[Header, Iterable[npt.NDArray[np.generic]]]] = {
+        ROWS: (Header("int64", len(rows), 0), [rows]),
+        OFFSETS: (Header("int64", len(offsets), 0), [offsets]),
+        VECTORS: (Header("uint8", len(rows), first.vectors.shape[1]), _live_vectors(segments, keep)),
+    }
+    total = int(offsets[-1])
+    for name, arrays in _of_tokens(segments).items():
+        columns = arrays[0].shape[1] if arrays[0].ndim == 2 else 0
+        report = progress if name == TOKENS else None
+        parts[name] = (Header(str(arrays[0].dtype), total, columns), _live_tokens(segments, arrays, keep, report))
+    return _write(folder, documents=len(rows), tokens=total, parts=parts)
+
+
+def _of_tokens(segments: Sequence[Segment]) -> dict[str, list[npt.NDArray[Any]]]:
+    """What the segments store of each token, file by file."""
+    found: dict[str, list[npt.NDArray[Any]]] = {TOKENS: [segment.tokens for segment in segments]}
+    fine = [segment.fine for segment in segments if segment.fine is not None]
+    places = [segment.places for segment in segments if segment.places is not None]
+    if len(fine) == len(segments):
+        found[FINE] = list(fine)
+    if len(places) == len(segments):
+        found[PLACES] = list(places)
+    return found
 
 
 def _live_tokens(
-    segments: Sequence[Segment], keep: Sequence[IntArray], progress: Callable[[int], None] | None
-) -> Iterable[Bytes]:
+    segments: Sequence[Segment],
+    arrays: Sequence[npt.NDArray[Any]],
+    keep: Sequence[IntArray],
+    progress: Callable[[int], None] | None,
+) -> Iterable[npt.NDArray[Any]]:
     done = 0
-    for segment, kept in zip(segments, keep, strict=True):
+    for segment, array, kept in zip(segments, arrays, keep, strict=True):
         for begin, end in _runs(segment.offsets, kept):
             for start in range(begin, end, _MERGE_ROWS):
-                block = segment.tokens[start : min(start + _MERGE_ROWS, end)]
+                block = array[start : min(start + _MERGE_ROWS, end)]
                 yield block
                 done += len(block)
                 if progress is not None:
@@ -191,7 +235,7 @@ def _write(
     *,
     documents: int,
     tokens: int,
-    parts: dict[str, tuple[Header, Iterable[npt.NDArray[np.generic]]]],
+    parts: Parts,
 ) -> SegmentInfo:
     name = uuid.uuid4().hex
     files = write_folder(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
@@ -23,6 +24,8 @@ class TokenCodec(Protocol):
     """
 
     name: ClassVar[str]
+    fitted: ClassVar[bool]
+    """Whether `fit` looks at the values of its sample, so that the codec suits vectors like those."""
 
     @property
     def dim(self) -> int:
@@ -32,6 +35,11 @@ class TokenCodec(Protocol):
     @property
     def bytes_per_token(self) -> int:
         """Bytes of one row."""
+        ...
+
+    @classmethod
+    def planned_bytes(cls, dim: int) -> int:
+        """Bytes of a row of `dim` dimensions in an index of many tokens; fitted to few, it may take fewer."""
         ...
 
     @classmethod
@@ -68,6 +76,16 @@ class TokenCodec(Protocol):
         """
         ...
 
+    def estimate(
+        self, queries: TokenEmbeddings, codes: Codes, offsets: IntArray, positions: IntArray | None = None
+    ) -> tuple[FloatArray, FloatArray]:
+        """Cheaper scores, and how far `score` may be from each at most, rounding of both included.
+
+        Arguments and shapes as in `score`. Whoever is above the k-th best by more than that cannot be missed, which
+        makes the `k` best of `score` known from scoring few. A codec without a cheaper way returns `score` and zeros.
+        """
+        ...
+
     def best_tokens(self, query: FloatArray, codes: Codes) -> tuple[IntArray, FloatArray]:
         """For each of the `(m, dim)` query vectors, the best row of one document and its inner product.
 
@@ -80,12 +98,36 @@ class TokenCodec(Protocol):
         ...
 
 
+_CODECS = {
+    "fp16": ("fp16", "Fp16Codec"),
+    "lvq8": ("lvq8", "Lvq8Codec"),
+    "lvq4x4": ("lvq4x4", "Lvq4x4Codec"),
+    "lvq4": ("lvq4", "Lvq4Codec"),
+    "residual4": ("residual", "Residual4Codec"),
+    "residual2": ("residual", "Residual2Codec"),
+    "residual1": ("residual", "Residual1Codec"),
+    "pq48": ("pq", "Pq48Codec"),
+    "pq32": ("pq", "Pq32Codec"),
+    "pq16": ("pq", "Pq16Codec"),
+    "rabitq": ("rabitq", "RabitqCodec"),
+    "sign": ("hamming", "SignCodec"),
+    "patch512": ("patch", "Patch512Codec"),
+    "patch256r2": ("patch", "Patch256R2Codec"),
+    "patch256r1": ("patch", "Patch256R1Codec"),
+    "patch256": ("patch", "Patch256Codec"),
+}
+"""Module and class of each codec, imported when it is asked for."""
+
+
+def codec_names() -> list[str]:
+    """Names of all codecs."""
+    return list(_CODECS)
+
+
 def codec(name: str) -> type[TokenCodec]:
     """The codec of that name. Raises `InvalidInputError` for an unknown one."""
-    from .fp16 import Fp16Codec
-    from .lvq8 import Lvq8Codec
-
-    codecs: dict[str, type[TokenCodec]] = {"fp16": Fp16Codec, "lvq8": Lvq8Codec}
-    if name not in codecs:
-        raise InvalidInputError(f"no token codec named {name!r}; there are {', '.join(sorted(codecs))}")
-    return codecs[name]
+    if name not in _CODECS:
+        raise InvalidInputError(f"no token codec named {name!r:.40}; there are {', '.join(sorted(_CODECS))}")
+    module, kind = _CODECS[name]
+    found: type[TokenCodec] = getattr(import_module(f".{module}", __package__), kind)
+    return found

@@ -8,10 +8,10 @@ from ...encoders.embeddings import FloatArray
 from ..kernels.rows import CONSTANT_BYTES, LVQ8
 from ..lvq import LVQ
 from .base import Codes
-from .rows import RowCodec
+from .levels import LevelCodec
 
 
-class Lvq8Codec(RowCodec):
+class Lvq8Codec(LevelCodec):
     """LVQ-8 around zero: without a dataset mean, rows added later equal those of a fresh build."""
 
     name = "lvq8"

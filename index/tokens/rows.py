@@ -21,11 +21,17 @@ class RowCodec(ABC):
     name: ClassVar[str]
     layout: ClassVar[int]
     """Row layout, a constant of `index.kernels.rows`."""
+    fitted: ClassVar[bool] = False
 
     def __init__(self, dim: int) -> None:
         if dim < 1:
             raise InvalidInputError(f"token vectors need at least one dimension; got {dim}")
         self.dim = dim
+
+    @classmethod
+    def planned_bytes(cls, dim: int) -> int:
+        """See `TokenCodec.planned_bytes`."""
+        return cls(dim).bytes_per_token
 
     @property
     @abstractmethod
@@ -68,6 +74,13 @@ class RowCodec(ABC):
         self._check_vectors(queries.vectors)
         self._check_codes(codes)
         return maxsim(queries, codes, self.layout, offsets, positions)
+
+    def estimate(
+        self, queries: TokenEmbeddings, codes: Codes, offsets: IntArray, positions: IntArray | None = None
+    ) -> tuple[FloatArray, FloatArray]:
+        """The scores, which are off by nothing; see `TokenCodec.estimate`."""
+        scores = self.score(queries, codes, offsets, positions)
+        return scores, np.zeros_like(scores)
 
     def best_tokens(self, query: FloatArray, codes: Codes) -> tuple[IntArray, FloatArray]:
         """Best row of one document for each query vector; see `TokenCodec.best_tokens`."""

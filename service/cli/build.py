@@ -44,7 +44,12 @@ NewEncoder = Annotated[
     ),
 ]
 NewCodec = Annotated[
-    str | None, typer.Option(help="Token codec of a new index: lvq8 (the default) or fp16, twice as large.")
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="How tokens are stored: auto (the default), a preset (smallest, balanced, exact: `latefold plan` compares "
+        "them), or a codec by name.",
+    ),
 ]
 Prune = Annotated[bool, typer.Option("--prune", help="Delete the documents of files that are gone.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Read everything, write nothing.")]
@@ -269,7 +274,7 @@ def plan(
     output: Output,
     sources: Sources,
     encoder: EncoderName = "default",
-    codec: Annotated[str, typer.Option(help="Token codec: lvq8, or fp16, twice as large.")] = "lvq8",
+    codec: NewCodec = None,
     include: Include = [],  # noqa: B006  typer makes a new list for each call
     exclude: Exclude = [],  # noqa: B006
     threads: Threads = None,
@@ -279,7 +284,7 @@ def plan(
 
     --json: {"files", "bytes", "kinds": {kind: files}, "skipped", "unreadable", "documents", "tokens",
     "tokens_per_document", "documents_per_second", "seconds", "disk_bytes": {part: bytes, "total"}, "memory_bytes",
-    "sampled", "encoder", "codec"}.
+    "sampled", "encoder", "codec", "presets": [{"preset", "codec", "bytes_per_token", "tokens_bytes", "kept"}]}.
     """
     from ...ingest.options import IngestOptions
 
@@ -318,5 +323,11 @@ def plan_facts(planned: Plan) -> dict[str, str]:
         "time": f"about {duration(planned.seconds)} at {planned.documents_per_second:.0f} documents/s",
         "disk": f"about {size(planned.disk_bytes['total'])}",
         "memory": f"about {size(planned.memory_bytes)} while indexing",
-        "encoder": f"{planned.encoder}, {planned.codec}",
+        "encoder": str(planned.encoder),
+        "token codec": planned.codec,
+        **{
+            f"  --codec {preset.preset}": f"{preset.codec}, {preset.bytes_per_token} bytes a token, "
+            f"{size(preset.tokens_bytes)}; keeps {100 * preset.kept:.1f} % of nDCG@10 or more on the test collections"
+            for preset in planned.presets
+        },
     }

@@ -92,6 +92,11 @@ def describe_calibration(measured: Mapping[str, Any] | None) -> dict[str, str]:
             count = option["candidates"]
             enough = f"{count} candidates" if count else f"not reached ({option['curve'][-1][1]:.3f} at most)"
             facts[f"  {option['single']}"] = f"{size(option['bytes'])}, {enough}"
+    for option in measured.get("codecs", ()):
+        name = f"codec {option['codec']}"
+        facts[name] = f"{option['bytes']} bytes a token, keeps {option['kept']:.3f} of the exact top 10"
+    if measured.get("refined"):
+        facts["second level"] = f"ranks the best {measured['refined']} of the candidates"
     if measured["drift"] is not None:
         facts["drift"] = f"{measured['drift']:.2f} times the misfit of the documents it was fitted to"
     if measured["warning"]:

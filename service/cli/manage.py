@@ -28,10 +28,11 @@ def stats(
     """Show what an index holds, what it weighs and how good its candidates were measured to be.
 
     --json: {"path", "documents", "deleted", "tokens", "dim", "sources", "segments", "generation", "format_version",
-    "encoder", "fingerprint", "codec", "bytes_per_token", "single", "bytes_per_vector", "fitted_documents",
-    "bytes_per_document", "bytes": {part: bytes, "total"}, "calibration": {"generation", "documents", "queries",
-    "curve": [[candidates, recall]], "curve_100", "candidates", "recall", "target", "single", "bytes", "real",
-    "options": [{"single", "bytes", "curve", "candidates", "microseconds"}], "drift", "warning"}}.
+    "encoder", "fingerprint", "codec", "wanted_codec", "bytes_per_token", "single", "bytes_per_vector",
+    "fitted_documents", "bytes_per_document", "bytes": {part: bytes, "total"}, "calibration": {"generation",
+    "documents", "queries", "curve": [[candidates, recall]], "curve_100", "candidates", "recall", "target", "single",
+    "bytes", "real", "options": [{"single", "bytes", "curve", "candidates", "microseconds"}], "codec", "codecs":
+    [{"codec", "bytes", "kept"}], "refined", "drift", "warning"}}.
     """
     from ...retrieval.index import Index
 
@@ -54,7 +55,8 @@ def describe_stats(figures: Mapping[str, Any]) -> dict[str, str]:
     return {
         "index": str(figures["path"]),
         "documents": f"{figures['documents']:,}{deleted}",
-        "token vectors": f"{figures['tokens']:,} of {figures['dim']} dimensions, {figures['codec']}",
+        "token vectors": f"{figures['tokens']:,} of {figures['dim']} dimensions",
+        "token codec": _describe_codec(figures),
         "size": f"{size(figures['bytes']['total'])}, {size(figures['bytes_per_document'])} a document",
         "of which": ", ".join(f"{part} {size(count)}" for part, count in parts.items()) or "nothing yet",
         "sources": f"{figures['sources']:,}",
@@ -64,6 +66,12 @@ def describe_stats(figures: Mapping[str, Any]) -> dict[str, str]:
         "single vectors": _describe_single(figures),
         **describe_calibration(figures["calibration"]),
     }
+
+
+def _describe_codec(figures: Mapping[str, Any]) -> str:
+    wanted = figures["wanted_codec"]
+    asked = "" if wanted == figures["codec"] else f" (asked for: {wanted})"
+    return f"{figures['codec']}{asked}, {figures['bytes_per_token']} bytes a token"
 
 
 def _describe_single(figures: Mapping[str, Any]) -> str:

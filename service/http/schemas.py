@@ -282,6 +282,7 @@ class StatsAnswer(Answer):
     encoder: str | None
     fingerprint: str | None
     codec: str
+    wanted_codec: str
     bytes_per_token: int
     single: str
     bytes_per_vector: int

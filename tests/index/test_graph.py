@@ -1,5 +1,3 @@
-import sys
-
 import numpy as np
 import pytest
 
@@ -7,7 +5,6 @@ from latefold.encoders.errors import (
     IndexCorruptedError,
     InvalidEmbeddingsError,
     InvalidInputError,
-    MissingExtraError,
 )
 from latefold.index.graph import Graph, build_graph, search_graph
 from latefold.index.kernels.graph import beam_search, connect
@@ -183,7 +180,8 @@ def test_memory_maps_answer_alike(collection, queries, tmp_path):
 
 
 def test_blocks_are_one_collection():
-    faiss = pytest.importorskip("faiss")
+    import faiss
+
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)  # else links depend on who comes first
     try:
@@ -281,9 +279,3 @@ def test_bad_input_is_refused(collection, queries):
         build_graph([vectors_of(4), vectors_of(4)[:, 1:]])
     with pytest.raises(InvalidEmbeddingsError, match="n, dim"):
         build_graph([np.zeros(4, np.float32)])
-
-
-def test_without_faiss_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(MissingExtraError, match=r"latefold\[graph\]"):
-        build_graph(vectors_of(4))

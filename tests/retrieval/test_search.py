@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from latefold import Document, Index, IndexConfig, TokenEmbeddings
 from latefold.encoders.errors import InvalidEmbeddingsError, InvalidInputError
-from latefold.retrieval.search import top_k
+from latefold.retrieval.rerank import top_k
 
 
 def maxsim(queries, documents):

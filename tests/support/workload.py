@@ -20,6 +20,7 @@ from latefold.retrieval.config import IndexConfig
 
 DIM = 8
 CONFIG = IndexConfig(
+    codec="lvq4+lvq8",
     encoding="learned",
     fde=FDEConfig(repetitions=2, simhash_bits=2, projected_dim=4),
     learned=LearnedConfig(width=16, learn_tokens=64),

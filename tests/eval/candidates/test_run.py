@@ -11,8 +11,9 @@ import pytest
 from latefold.encoders.errors import LatefoldError
 from latefold.eval.candidates import run
 from latefold.eval.candidates.__main__ import main
-from latefold.eval.candidates.run import Weighed, perform, run_all
+from latefold.eval.candidates.run import perform, run_all
 from latefold.eval.candidates.worker import Job
+from latefold.eval.jobs import Weighed
 
 JOBS = [Weighed(Job("matrix", "tiny", subject), 1.0) for subject in ("mean", "learned")]
 
@@ -55,8 +56,6 @@ def test_an_absent_collection_is_a_result(place):
 def test_writes_page_and_charts(place, corpus, tmp_path, capsys):
     pytest.importorskip("matplotlib", reason="needs the extra bench")
     out = tmp_path / "reports"
-    # the vectors that the fixture made serve the quick run as well
-    (place.cache / "vectors" / "tiny-quick").symlink_to(place.cache / "vectors" / "tiny")
     arguments = ["--data", str(place.data), "--out", str(out), "--cache", str(place.cache), "--encoder", "minilm-128"]
     assert main([*arguments, "--collections", "tiny", "absent", "--quick"]) == 0
     assert sorted(path.name for path in out.iterdir()) == [

@@ -10,10 +10,15 @@ import sys
 import numpy as np
 import pytest
 
+from latefold.encoders.embeddings import TokenEmbeddings
 from latefold.index.kernels.graph import beam_search
 from latefold.index.kernels.queries import pack
 from latefold.index.kernels.targets import best_code_products, code_panels
 from latefold.index.lvq import LVQ, TwoLevelLVQ
+from latefold.index.tokens.fp16 import Fp16Codec
+from latefold.index.tokens.lvq4 import Lvq4Codec
+from latefold.index.tokens.lvq4x4 import Lvq4x4Codec
+from latefold.index.tokens.lvq8 import Lvq8Codec
 
 PAGE = mmap.PAGESIZE
 
@@ -51,6 +56,14 @@ def use_everything() -> None:
                 np.testing.assert_array_equal(beam_search(chain, 0, rows, weights, bits, count)[0], positions)
             learn = code_panels(rng.integers(-127, 128, (5, dim)).astype(np.int8), np.ones(5, np.float32))
             best_code_products(rows, np.array([0, count // 2, count]), learn)
+            tokens, offsets = TokenEmbeddings(queries, np.array([0, 3])), np.array([0, count // 2, count])
+            for kind in (Fp16Codec, Lvq8Codec, Lvq4Codec, Lvq4x4Codec):
+                codec = kind(dim)
+                rows, memory = guarded(codec.encode(vectors))
+                kept.append(memory)
+                for ends in (offsets, np.array([0, count])):
+                    codec.score(tokens, rows, ends)
+                    codec.estimate(tokens, rows, ends)
             two = TwoLevelLVQ(LVQ.fit(vectors, 4))
             (primary, first), (secondary, second) = map(guarded, two.encode(vectors))
             kept += [first, second]

@@ -4,28 +4,10 @@ import pytest
 from llvmlite import ir
 from numba import njit
 from numba.core.caching import FunctionCache
+from processors import routes
 
 from latefold.index.kernels import blocks, int8
 from latefold.index.kernels.int8 import Route
-
-RUNNABLE = {
-    "x86_64": [Route.VNNI_512, Route.VNNI_256, Route.AVX2, Route.PLAIN],
-    "aarch64": [Route.DOTPROD, Route.PLAIN],
-}
-
-
-def routes():
-    """Those that this processor can run."""
-    triple = llvm.get_process_triple().replace("arm64", "aarch64").split("-")[0]
-    features = llvm.get_host_cpu_features()
-    needs = {
-        Route.VNNI_512: ["avx512vnni", "avx512bw"],
-        Route.VNNI_256: ["avx512vnni", "avx512vl"],
-        Route.AVX2: ["avx2"],
-        Route.DOTPROD: ["dotprod"],
-        Route.PLAIN: [],
-    }
-    return [r for r in RUNNABLE.get(triple, [Route.PLAIN]) if all(features.get(name) for name in needs[r])]
 
 
 @pytest.fixture(params=routes(), ids=lambda r: r.name)

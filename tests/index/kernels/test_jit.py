@@ -58,10 +58,13 @@ def test_ranges_of_threads_cover_every_item_once(lengths, cores):
     assert sorted(seen) == sorted(2 * list(range(len(lengths))))
 
 
-def test_errors_in_threads_reach_the_caller():
+@pytest.mark.parametrize("failing", [0, 99])
+def test_errors_in_threads_reach_the_caller(failing, monkeypatch):
     def work(start, stop):
-        raise InvalidInputError(f"{start} to {stop}")
+        if start <= failing < stop:
+            raise InvalidInputError(f"{start} to {stop}")
 
+    monkeypatch.setattr(jit.config, "NUMBA_NUM_THREADS", 3)
     with pytest.raises(InvalidInputError):
         in_threads(work, 100, WORK_PER_THREAD)
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latefold.index.kernels.rows import FP16, LVQ4, LVQ8, decode, quantize
+from latefold.index.kernels.rows import FP16, LVQ4, LVQ4X4, LVQ8, decode, quantize
 
 
 def quantize_twin(vectors, constants):
@@ -46,6 +46,21 @@ def test_kernels_of_nibbles_equal_their_twins(count, dim, seed):
     padded = np.pad(codes, ((0, 0), (0, 2 * half - dim)))
     np.testing.assert_array_equal(rows[:, :half], padded[:, :half] | padded[:, half:] << 4)
     np.testing.assert_array_equal(decode(rows, dim, LVQ4), constants[:, 1:] * codes)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 9), st.integers(1, 70), st.integers(0, 2**32 - 1))
+def test_two_levels_of_nibbles_are_read_as_one_code(count, dim, seed):
+    rng = np.random.default_rng(seed)
+    half = -(-dim // 2)
+    constants = np.stack([rng.uniform(-1, 0, count), rng.uniform(0, 0.2, count)], axis=1).astype("<f2")
+    levels = rng.integers(0, 256, (2, count, half), np.uint8)
+    rows = np.concatenate([levels[0], constants.view(np.uint8), levels[1]], axis=1)
+    coarse, fine = np.concatenate([levels & 15, levels >> 4], axis=2)[:, :, :dim].astype(np.float64)
+    lower, step = constants.astype(np.float64).T[:, :, None]
+    np.testing.assert_allclose(
+        decode(rows, dim, LVQ4X4), lower - step / 2 + step * coarse + step / 15 * fine, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("layout", [LVQ8, FP16])

@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 
 from latefold.encoders.errors import FormatVersionError, IndexCorruptedError
 from latefold.index.storage.files import FileInfo
-from latefold.index.storage.format import PARAMS, SEGMENT_FILES, SEGMENTS, TEMPORARY
+from latefold.index.storage.format import (
+    FINE,
+    GRAPH,
+    PARAMS,
+    SEGMENT_FILES,
+    SEGMENTS,
+    TEMPORARY,
+    TOKENS,
+    VECTORS,
+    Header,
+)
 from latefold.index.storage.segments import (
     Segment,
     SegmentInfo,
@@ -30,19 +40,24 @@ from latefold.index.storage.segments import (
 WIDTH, SINGLE = 5, 3
 
 
-def make_segment(lengths: list[int], first_row: int = 1, step: int = 1) -> Segment:
+def make_segment(lengths: list[int], first_row: int = 1, step: int = 1, *, levels: bool = False) -> Segment:
     """A segment whose every byte tells the row it belongs to."""
     rows = first_row + step * np.arange(len(lengths), dtype=np.int64)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     owners = np.repeat(rows, lengths)
     tokens = (owners[:, None] * 7 + np.arange(int(offsets[-1]))[:, None] + np.arange(WIDTH)).astype(np.uint8)
-    return Segment(rows, offsets, tokens, (rows[:, None] * 11 + np.arange(SINGLE)).astype(np.uint8))
+    vectors = (rows[:, None] * 11 + np.arange(SINGLE)).astype(np.uint8)
+    if not levels:
+        return Segment(rows, offsets, tokens, vectors)
+    places = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
+    return Segment(rows, offsets, tokens, vectors, tokens[:, :3] ^ np.uint8(255), places.astype(np.int32))
 
 
 def assert_equal(found: Segment, expected: Segment) -> None:
-    for name in ("rows", "offsets", "tokens", "vectors"):
+    for name in ("rows", "offsets", "tokens", "vectors", "fine", "places"):
         actual, wanted = getattr(found, name), getattr(expected, name)
-        assert actual.dtype == wanted.dtype
+        assert (actual is None) == (wanted is None)
+        assert wanted is None or actual.dtype == wanted.dtype
         np.testing.assert_array_equal(actual, wanted)
 
 
@@ -55,12 +70,15 @@ def select(segments: list[Segment], live: list[np.ndarray]) -> Segment:
         np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         np.concatenate([np.empty((0, WIDTH), np.uint8), *(s.tokens[s.offsets[i] : s.offsets[i + 1]] for s, i in kept)]),
         np.concatenate([np.empty((0, SINGLE), np.uint8), *(s.vectors[i : i + 1] for s, i in kept)]),
+        np.concatenate([np.empty((0, 3), np.uint8), *(s.fine[s.offsets[i] : s.offsets[i + 1]] for s, i in kept)]),
+        np.concatenate([np.empty(0, np.int32), *(s.places[s.offsets[i] : s.offsets[i + 1]] for s, i in kept)]),
     )
 
 
+@pytest.mark.parametrize("levels", [False, True])
 @pytest.mark.parametrize("lengths", [[3, 0, 2], [1], [0], [0, 0], [4] * 50])
-def test_a_segment_is_read_as_it_was_written(tmp_path: Path, lengths: list[int]) -> None:
-    segment = make_segment(lengths, first_row=9, step=2)
+def test_a_segment_is_read_as_it_was_written(tmp_path: Path, lengths: list[int], levels: bool) -> None:
+    segment = make_segment(lengths, first_row=9, step=2, levels=levels)
     info = write_segment(tmp_path, segment)
     assert (info.documents, info.tokens) == (len(lengths), sum(lengths))
     assert [entry.name for entry in (tmp_path / SEGMENTS).iterdir()] == [info.id]
@@ -76,7 +94,7 @@ masks = st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=1, max_si
 def test_a_merge_keeps_the_live_documents_byte_for_byte(tmp_path: Path, parts: list[list[tuple[int, bool]]]) -> None:
     segments, live, row = [], [], 1
     for part in parts:
-        infos = make_segment([length for length, _ in part], first_row=row)
+        infos = make_segment([length for length, _ in part], first_row=row, levels=True)
         segments.append(open_segment(tmp_path, write_segment(tmp_path, infos)))
         live.append(np.array([alive for _, alive in part]))
         row += len(part)
@@ -141,16 +159,29 @@ def test_a_rewritten_segment_has_new_vectors_and_shares_the_rest(tmp_path: Path)
     info = write_segment(tmp_path, old)
     blocks = [np.full((2, 7), 1, np.uint8), np.full((1, 7), 2, np.uint8)]
     links = np.array([[1, 2], [0, -1], [0, 1], [1, 1]], np.int32)
-    graphed = rewrite_segment(tmp_path, info, graph=links)
+    graphed = rewrite_segment(tmp_path, info, {GRAPH: (Header("int32", *links.shape), [links])})
     found = open_segment(tmp_path, graphed)
     assert_equal(found, old)
     np.testing.assert_array_equal(found.graph, links)
-    new = rewrite_segment(tmp_path, graphed, (7, iter(blocks)))
+    new = rewrite_segment(tmp_path, graphed, {VECTORS: (Header("uint8", 3, 7), blocks)})
     remove_segment(tmp_path, info.id)
     remove_segment(tmp_path, graphed.id)
     found = open_segment(tmp_path, new)
     assert_equal(found, replace(old, vectors=np.concatenate(blocks)))
     assert found.graph is None
+    assert check_segment(tmp_path, new) == sum(file.size for file in new.files)
+
+
+def test_tokens_become_the_finer_level_of_new_ones(tmp_path: Path) -> None:
+    old = make_segment([3, 0, 2])
+    coarse = np.arange(10, dtype=np.uint8).reshape(5, 2)
+    parts = {TOKENS: (Header("uint8", 5, 2), [coarse])}
+    new = rewrite_segment(tmp_path, write_segment(tmp_path, old), parts, {TOKENS: FINE})
+    found = open_segment(tmp_path, new)
+    assert_equal(found, replace(old, tokens=coarse, fine=old.tokens))
+    np.testing.assert_array_equal(found.finest, old.tokens)
+    again = open_segment(tmp_path, rewrite_segment(tmp_path, new, {TOKENS: (Header("uint8", 5, 2), [coarse])}))
+    assert_equal(again, replace(old, tokens=coarse))
     assert check_segment(tmp_path, new) == sum(file.size for file in new.files)
 
 
@@ -160,13 +191,15 @@ def test_a_segment_is_rewritten_where_there_are_no_hard_links(tmp_path: Path, mo
 
     info = write_segment(tmp_path, make_segment([3, 1]))
     monkeypatch.setattr(Path, "hardlink_to", refuse)
-    new = rewrite_segment(tmp_path, info, (SINGLE, [np.zeros((2, SINGLE), np.uint8)]))
+    vectors = np.zeros((2, SINGLE), np.uint8)
+    new = rewrite_segment(tmp_path, info, {VECTORS: (Header("uint8", *vectors.shape), [vectors])})
     assert check_segment(tmp_path, new) == check_segment(tmp_path, info)
 
 
 def test_a_graph_of_another_segment_is_refused(tmp_path: Path) -> None:
     info = write_segment(tmp_path, make_segment([3, 1]))
-    wrong = rewrite_segment(tmp_path, info, graph=np.zeros((9, 4), np.int32))
+    links = np.zeros((9, 4), np.int32)
+    wrong = rewrite_segment(tmp_path, info, {GRAPH: (Header("int32", *links.shape), [links])})
     with pytest.raises(IndexCorruptedError, match=r"graph\.bin"):
         open_segment(tmp_path, wrong)
 

@@ -21,6 +21,9 @@ CALIBRATION = {
     "bytes",
     "real",
     "options",
+    "codec",
+    "codecs",
+    "refined",
     "drift",
     "warning",
 }

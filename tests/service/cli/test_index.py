@@ -43,6 +43,7 @@ PLAN_KEYS = {
     "sampled",
     "encoder",
     "codec",
+    "presets",
 }
 
 
@@ -147,3 +148,28 @@ def test_a_long_first_run_knows_how_many_documents_are_to_come(cli, folder, monk
     done = cli("index", folder, "--into", folder.parent / "new.index", "--progress")
     assert done.code == 0
     assert "5/5" in done.err
+
+
+def test_plan_compares_the_presets(cli, folder):
+    said = cli("plan", folder).out
+    for preset, codec, bytes_per_token in (("smallest", "pq16", 20), ("balanced", "pq32", 36), ("exact", "lvq8", 388)):
+        assert f"--codec {preset}" in said
+        assert f"{codec}, {bytes_per_token} bytes a token" in said
+    presets = cli("plan", folder, "--codec", "smallest", "--json").json["presets"]
+    assert [preset["tokens_bytes"] for preset in presets] == sorted(preset["tokens_bytes"] for preset in presets)
+
+
+def test_a_preset_is_what_tokens_are_stored_by(cli, tmp_path):
+    lines = [f'{{"id": "d{i}", "text": "document {i} is about subject {i % 7}"}}' for i in range(40)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines))
+    done = run(cli, tmp_path / "rows.jsonl", "--codec", "smallest", "--json")
+    assert done.code == 0, done.err
+    path = tmp_path / "new.index"
+    stats = cli("stats", path, "--json").json
+    assert (stats["codec"], stats["wanted_codec"]) == ("pq16", "smallest")
+    assert stats["bytes_per_token"] <= 20
+    (measured,) = stats["calibration"]["codecs"]
+    assert 0.5 < measured["kept"] <= 1
+    assert "of the exact top 10" in cli("stats", path).out
+    assert cli("search", path, "subject 3", "--json").json["hits"]
+    assert run(cli, tmp_path / "rows.jsonl", "--codec", "balanced", "--json").json["error"]["code"] == "invalid_input"

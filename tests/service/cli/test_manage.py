@@ -15,6 +15,7 @@ STATS_KEYS = {
     "encoder",
     "fingerprint",
     "codec",
+    "wanted_codec",
     "bytes_per_token",
     "single",
     "bytes_per_vector",
