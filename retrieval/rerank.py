@@ -115,37 +115,57 @@ def _best(codec: TokenCodec, queries: TokenEmbeddings, parts: Sequence[_Part], k
     rows = np.concatenate([part.rows for part in parts])
     if len(rows) <= max(k, _FEW):
         work.scored += len(queries) * len(rows)
-        return _ranked(codec, queries, parts, rows, k)
-    found = [codec.estimate(queries, p.segment.finest, p.segment.offsets, p.positions) for p in parts]
-    scores = np.concatenate([estimates for estimates, _ in found], axis=1)
-    errors = np.concatenate([bounds for _, bounds in found], axis=1)
+        found = [codec.score(queries, p.segment.finest, p.segment.offsets, p.positions) for p in parts]
+        return [top_k(rows, own, k) for own in np.concatenate(found, axis=1)]
+    pairs = [codec.estimate(queries, p.segment.finest, p.segment.offsets, p.positions) for p in parts]
+    scores = np.concatenate([estimates for estimates, _ in pairs], axis=1)
+    errors = np.concatenate([bounds for _, bounds in pairs], axis=1)
     work.estimated += scores.size
     if not errors.any():
         return [top_k(rows, own, k) for own in scores]
-    starts = np.cumsum([0, *(len(part.rows) for part in parts)])
-    rankings = []
-    for i, (own, error) in enumerate(zip(scores, errors, strict=True)):
-        chosen = contenders(own, error, k)
-        cuts = np.searchsorted(chosen, starts)
-        left = [
-            part.take(chosen[a:b] - start)
-            for part, start, a, b in zip(parts, starts[:-1], cuts[:-1], cuts[1:], strict=True)
-            if b > a
-        ]
-        query = queries if len(queries) == 1 else queries.take([i])
-        rankings += _ranked(codec, query, left, rows[chosen], k)
-        work.scored += len(chosen)
-    return rankings
+    batch = [queries] if len(queries) == 1 else [queries.take([i]) for i in range(len(queries))]
+    return [
+        _certified(codec, query, parts, rows, own, error, k, work)
+        for query, own, error in zip(batch, scores, errors, strict=True)
+    ]
 
 
-def _ranked(
-    codec: TokenCodec, queries: TokenEmbeddings, parts: Sequence[_Part], rows: IntArray, k: int
-) -> list[Ranking]:
-    """The best of the documents of `parts`, whose rows are `rows` all together, by their scores."""
-    if not parts:
-        return [[] for _ in range(len(queries))]
-    scores = [codec.score(queries, p.segment.finest, p.segment.offsets, p.positions) for p in parts]
-    return [top_k(rows, own, k) for own in np.concatenate(scores, axis=1)]
+def _certified(
+    codec: TokenCodec,
+    query: TokenEmbeddings,
+    parts: Sequence[_Part],
+    rows: IntArray,
+    estimates: FloatArray,
+    errors: FloatArray,
+    k: int,
+    work: Work,
+) -> Ranking:
+    """The best by score, of which the likeliest are scored first: what these reach, most of the others cannot."""
+    chosen = contenders(estimates, errors, k)
+    likely = estimates[chosen] >= _nth(estimates[chosen], 2 * k)
+    first, rest = chosen[likely], chosen[~likely]
+    scores = _scores(codec, query, parts, first)
+    rest = rest[estimates[rest] + errors[rest] >= _nth(scores, k)]
+    work.scored += len(first) + len(rest)
+    both = np.concatenate([first, rest])
+    return top_k(rows[both], np.concatenate([scores, _scores(codec, query, parts, rest)]), k)
+
+
+def _nth(values: FloatArray, n: int) -> float:
+    """The n-th largest value; -inf when there are not as many."""
+    return float(np.partition(values, len(values) - n)[len(values) - n]) if len(values) >= n else -np.inf
+
+
+def _scores(codec: TokenCodec, query: TokenEmbeddings, parts: Sequence[_Part], chosen: IntArray) -> FloatArray:
+    """Scores of the documents at `chosen`, ascending, places in all parts laid end to end."""
+    found, start = [np.empty(0, np.float32)], 0
+    for part in parts:
+        a, b = np.searchsorted(chosen, [start, start + len(part.rows)])
+        if b > a:
+            few = part.take(chosen[a:b] - start)
+            found.append(codec.score(query, few.segment.finest, few.segment.offsets, few.positions)[0])
+        start += len(part.rows)
+    return np.concatenate(found)
 
 
 def contenders(estimates: FloatArray, errors: FloatArray, k: int) -> IntArray:
@@ -153,8 +173,7 @@ def contenders(estimates: FloatArray, errors: FloatArray, k: int) -> IntArray:
     possible = np.flatnonzero(np.isfinite(estimates))
     if len(possible) <= k:
         return possible
-    low = estimates[possible] - errors[possible]
-    threshold = np.partition(low, len(low) - k)[len(low) - k]
+    threshold = _nth(estimates[possible] - errors[possible], k)
     left: IntArray = possible[estimates[possible] + errors[possible] >= threshold]
     return left
 

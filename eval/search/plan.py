@@ -17,18 +17,20 @@ SEARCHED: Final = (PACKAGES_FEW, PACKAGES_HEAD, PACKAGES)
 """Collections of whole search."""
 BRUTE: Final = ("torch bf16", "torch f32", Numpy.name, MaxsimCpu.name)
 _FEW: Final = ("lvq8", "pq32+lvq8")
-_STORED: Final = ("lvq8", "lvq4x4", "lvq4", "pq48", "pq32", "pq16", "lvq4+lvq8", "pq32+lvq8")
-_LARGE: Final = ("lvq8", "pq32", "pq32+lvq8")
+_STORED: Final = ("lvq8", "lvq4", "pq48", "pq32", "pq16", "pq32+lvq8")
+_LARGE: Final = ("lvq8", "pq48")
 _QUICK_COUNTS: Final = (50, 200)
 CODECS: Final = (
     "fp16", "lvq8", "lvq4x4", "lvq4", "residual4", "residual2", "residual1", "pq48", "pq32", "pq16", "rabitq", "sign",
     "patch512", "patch256", "patch256r1", "patch256r2",
 )  # fmt: skip
 """Of one level; the reference first."""
-TWO_LEVELS: Final = ("lvq4+lvq8", "pq48+lvq8", "pq32+lvq8", "pq16+lvq8", "rabitq+lvq8", "patch256+lvq8")
+TWO_LEVELS: Final = ("pq32+lvq8", "rabitq+lvq8", "patch256+lvq8")
+WIDE: Final = ("fp16", "lvq8", "lvq4", "pq48", "pq32", "pq16", "sign", "patch256")
+"""Codecs that are judged on the encoder's whole width too."""
 PRUNED: Final = ("lvq8", "lvq4x4", "lvq4", "pq32", "rabitq")
-DIMS: Final = (384, 128)
-"""Leading dimensions of the bundled encoder: all of `minilm`, and `minilm-128`."""
+DIMS: Final = (128, 384)
+"""Leading dimensions of the bundled encoder: `minilm-128`, and all of `minilm`."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,11 @@ class Plan:
         """Codecs of quality and of kernels."""
         return ("fp16", "lvq8") if self.quick else CODECS
 
-    @property
-    def ranked(self) -> Sequence[str]:
+    def ranked(self, dim: int) -> Sequence[str]:
         """Codecs of quality, those of two levels behind their levels."""
-        return self.codecs if self.quick else (*CODECS, *TWO_LEVELS)
+        if self.quick:
+            return self.codecs
+        return (*CODECS, *TWO_LEVELS) if dim == DIMS[0] else WIDE
 
     @property
     def pruned(self) -> Sequence[str]:
@@ -73,7 +76,7 @@ class Plan:
     @property
     def dims(self) -> Sequence[int]:
         """Leading dimensions whose ranking is judged."""
-        return DIMS[-1:] if self.quick else DIMS
+        return DIMS[:1] if self.quick else DIMS
 
 
 def engine(name: str, place: Place) -> Engine:

@@ -79,18 +79,19 @@ def planned(present: Mapping[str, Result], plan: Plan, place: Place) -> list[Wei
     searched = [name for name in present if name in SEARCHED]
     judged = [name for name in present if name not in SEARCHED]
     found = _kernels((searched or judged)[-1], plan)
-    for name in judged:
-        tokens = int(present[name]["tokens"]) / 1e6
-        found += [
-            Weighed(Job("quality", name, dim=dim, items=tuple(plan.ranked), threads=None), 0.3 * tokens * dim)
-            for dim in plan.dims
-        ]
-        found.append(Weighed(Job("patches", name, dim=plan.dims[-1], threads=None), 40 * tokens))
+    for name in sorted(searched, key=(PACKAGES_HEAD, PACKAGES, PACKAGES_FEW).index) or judged[:1]:
+        found += _whole(name, present[name], plan)
     for name in [PACKAGES_HEAD] if PACKAGES_HEAD in present else (searched or judged)[:1]:
         count = 10 if plan.quick else _PRUNED_QUERIES
         found += [Weighed(Job("prune", name, codec, count=count), 15) for codec in plan.pruned]
-    for name in searched or judged[:1]:
-        found += _whole(name, present[name], plan)
+    for dim in plan.dims:
+        for name in sorted(judged, key=lambda name: int(present[name]["tokens"])):
+            items = tuple(plan.ranked(dim))
+            weight = 0.015 * len(items) * dim * int(present[name]["tokens"]) / 1e6
+            found.append(Weighed(Job("quality", name, dim=dim, items=items, threads=None), weight))
+    for name in judged:
+        weight = 40 * int(present[name]["tokens"]) / 1e6
+        found.append(Weighed(Job("patches", name, dim=plan.dims[0], threads=None), weight))
     return [item for item in found if _possible(item.job, place)]
 
 
