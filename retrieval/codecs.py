@@ -24,16 +24,15 @@ OPTIONS: Final = ("pq16", "pq32", "pq48", "lvq4")
 """What `auto` tries beside LVQ-8."""
 KEPT: Final = 0.95
 """Share of the exact top 10 that a codec must keep for `auto` to take it."""
-SAMPLE_TOKENS: Final = 1 << 18
-"""Stored token vectors that a codec is fitted to."""
+SAMPLE_VALUES: Final = 1 << 25
+"""Coordinates of stored token vectors that a codec is fitted to: 128 MiB."""
 
 
 @dataclass(frozen=True)
 class CodecOption:
     """A codec that was measured.
 
-    bytes: a token. kept: share of the exact top 10 that it ranks among its own, when it
-    ranks the exact top 100.
+    bytes: a token. kept: share of the exact top 10 that it ranks among its own, when it ranks the exact top 100.
     """
 
     codec: str
@@ -60,33 +59,36 @@ def choose(
 ) -> tuple[Fitted, list[CodecOption]]:
     """Fit the codec asked for, or the smallest that keeps enough of the exact ranking, and measure what it keeps."""
     wanted = resolve(snapshot.config.codec)
-    names = list(OPTIONS) if wanted == AUTO else [wanted.partition("+")[0]]
+    names = _smaller(fitted.codec) if wanted == AUTO else [wanted.partition("+")[0]]
     report = progress or (lambda _phase, _done, _total: None)
-    rng = np.random.default_rng(snapshot.catalog.generation)
-    sample = _sample(snapshot, fitted, rng)
+    sample = _sample(snapshot, fitted, np.random.default_rng(snapshot.catalog.generation))
     truth = _Truth.collect(snapshot, fitted, judged)
-    tried: list[tuple[CodecOption, TokenCodec]] = []
+    options: list[CodecOption] = []
     for number, name in enumerate(names):
         report("codec", number, len(names))
         made = codec(name).fit(sample)
-        tried.append((CodecOption(name, made.bytes_per_token, truth.kept(made)), made))
+        options.append(CodecOption(name, made.bytes_per_token, truth.kept(made)))
+        if wanted != AUTO or options[-1].kept >= KEPT:
+            break
+    else:
+        made = fitted.codec
     report("codec", len(names), len(names))
-    options = [option for option, _ in tried]
-    if wanted == AUTO:
-        options.append(CodecOption(fitted.codec.name, fitted.codec.bytes_per_token, 1.0))
-        good = [pair for pair in tried if pair[0].kept >= KEPT and pair[0].bytes < fitted.codec.bytes_per_token]
-        chosen = min(good, key=lambda pair: pair[0].bytes)[1] if good else fitted.codec
-        return replace(fitted, codec=chosen, fine=None), options
     fine = None
     if "+" in wanted:
         name = wanted.partition("+")[2]
         fine = fitted.codec if name == fitted.codec.name else codec(name).fit(sample)
-    return replace(fitted, codec=tried[0][1], fine=fine), options
+    return replace(fitted, codec=made, fine=fine), options
+
+
+def _smaller(present: TokenCodec) -> list[str]:
+    """What `auto` tries in the place of a codec, smallest first."""
+    sizes = {name: codec(name).planned_bytes(present.dim) for name in OPTIONS}
+    return sorted((name for name, size in sizes.items() if size < present.bytes_per_token), key=sizes.__getitem__)
 
 
 def _sample(snapshot: Snapshot, fitted: Fitted, rng: np.random.Generator) -> npt.NDArray[np.float32]:
     """`(t, dim)` stored token vectors, drawn evenly from all segments."""
-    share = min(1.0, SAMPLE_TOKENS / max(1, snapshot.tokens))
+    share = min(1.0, SAMPLE_VALUES / max(1, snapshot.tokens * snapshot.dim))
     parts = [np.empty((0, snapshot.dim), np.float32)]
     for segment in snapshot.segments:
         count = len(segment.finest)

@@ -88,11 +88,11 @@ def rerank(
 
 
 def coarse_order(snapshot: Snapshot, fitted: Fitted, query: TokenEmbeddings, rows: IntArray) -> IntArray:
-    """The given rows, best first by an estimate from the first level of codes."""
+    """The given rows, best first by the first level of codes."""
     parts = _parts_of(snapshot, rows)
     if not parts:
         return rows[:0]
-    found = [fitted.codec.estimate(query, p.segment.tokens, p.segment.offsets, p.positions)[0][0] for p in parts]
+    found = [fitted.codec.coarse(query, p.segment.tokens, p.segment.offsets, p.positions)[0] for p in parts]
     sorted_rows = np.concatenate([part.rows for part in parts])
     return sorted_rows[np.lexsort((sorted_rows, -np.concatenate(found)))]
 

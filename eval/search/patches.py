@@ -79,7 +79,7 @@ class _Bench:
         yield "sign", size, self.sign.score(self.queries, codes, self.offsets)
         plain = np.random.default_rng(0).permutation(1 << _BITS)
         ahead: list[tuple[str, float, FloatArray]] = [
-            ("Hamming distance of signs", size, self.sign.hamming(self.queries, codes, self.offsets)),
+            ("Hamming distance of signs", size, self.sign.coarse(self.queries, codes, self.offsets)),
             ("Hamming distance of ordered patch ids", 1, self._by_ids(np.arange(1 << _BITS))),
             ("Hamming distance of plain patch ids", 1, self._by_ids(plain)),
         ]

@@ -86,6 +86,12 @@ class TokenCodec(Protocol):
         """
         ...
 
+    def coarse(
+        self, queries: TokenEmbeddings, codes: Codes, offsets: IntArray, positions: IntArray | None = None
+    ) -> FloatArray:
+        """The cheapest scores that rank nearly as `score` does, for a first level of codes; of no use by themselves."""
+        ...
+
     def best_tokens(self, query: FloatArray, codes: Codes) -> tuple[IntArray, FloatArray]:
         """For each of the `(m, dim)` query vectors, the best row of one document and its inner product.
 

@@ -109,13 +109,13 @@ class SignCodec:
         scores = self.score(queries, codes, offsets, positions)
         return scores, np.zeros_like(scores)
 
-    def hamming(
+    def coarse(
         self, queries: TokenEmbeddings, codes: Codes, offsets: IntArray, positions: IntArray | None = None
     ) -> FloatArray:
-        """MaxSim of the signs of queries with the signs of documents, for a ranking ahead of `score`.
+        """MaxSim of the signs of queries with the signs of documents (Hamming distance); see `TokenCodec.coarse`.
 
-        Arguments and shapes as in `score`. Whole numbers: a pair of vectors counts the bits that agree less those that
-        do not. No bound relates it to `score`.
+        Whole numbers: a pair of vectors counts the bits that agree less those that do not. No bound relates it to
+        `score`.
         """
         self._check_codes(codes)
         return hamming_scores(self.encode(queries.vectors), queries.offsets, codes, offsets, positions)

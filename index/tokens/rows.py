@@ -82,6 +82,12 @@ class RowCodec(ABC):
         scores = self.score(queries, codes, offsets, positions)
         return scores, np.zeros_like(scores)
 
+    def coarse(
+        self, queries: TokenEmbeddings, codes: Codes, offsets: IntArray, positions: IntArray | None = None
+    ) -> FloatArray:
+        """The estimates; see `TokenCodec.coarse`."""
+        return self.estimate(queries, codes, offsets, positions)[0]
+
     def best_tokens(self, query: FloatArray, codes: Codes) -> tuple[IntArray, FloatArray]:
         """Best row of one document for each query vector; see `TokenCodec.best_tokens`."""
         self._check_vectors(query)

@@ -217,6 +217,12 @@ class WordCodec(ABC):
         self._check_codes(codes)
         return score(self._mapped(queries), codes, self._words, offsets, positions, planes=1)
 
+    def coarse(
+        self, queries: TokenEmbeddings, codes: Codes, offsets: IntArray, positions: IntArray | None = None
+    ) -> FloatArray:
+        """The estimates; see `TokenCodec.coarse`."""
+        return self.estimate(queries, codes, offsets, positions)[0]
+
     def best_tokens(self, query: FloatArray, codes: Codes) -> tuple[IntArray, FloatArray]:
         """Best row of one document for each query vector; see `TokenCodec.best_tokens`."""
         _check(query, self.dim)

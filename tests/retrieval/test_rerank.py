@@ -92,6 +92,16 @@ def test_pruning_changes_no_result(build, make_embeddings, monkeypatch, codec):
             assert codec == "fp16" or 0 < pruned.work.scored < pruned.work.estimated
 
 
+def test_signs_rank_ahead_of_finer_codes(build, make_embeddings):
+    queries = make_embeddings(8)
+    with build(IndexConfig(codec="sign+lvq8")) as index:
+        whole = found(index, queries, k=5, mode="exact")
+        assert found(index, queries, k=5, mode="ann", candidates=200, refined=200) == whole
+        few = found(index, queries, k=5, mode="ann", candidates=200, refined=40)
+        pairs = zip(few, whole, strict=True)
+        assert np.mean([len({name for name, _ in a} & {name for name, _ in b}) for a, b in pairs]) > 3
+
+
 def test_levels_survive_deletes_merges_adds_and_reopening(build, make_embeddings):
     queries = make_embeddings(5)
     with build(LEVELS) as index:

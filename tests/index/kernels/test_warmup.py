@@ -51,7 +51,7 @@ def test_nothing_compiles_after_warm_up(tmp_path):
     for stored in (sets, read_only(sets, tmp_path / "sets")):
         set_scores(tokens, rng.standard_normal((256, 24)).astype(np.float32), stored, np.array([2, 0]))
     signs = codec("sign").fit(tokens.vectors)
-    signs.hamming(tokens, read_only(signs.encode(tokens.vectors), tmp_path / "signs"), frozen_offsets, np.array([1]))
+    signs.coarse(tokens, read_only(signs.encode(tokens.vectors), tmp_path / "signs"), frozen_offsets, np.array([1]))
     carve(tokens, 0.7)
     for config in (
         FDEConfig(),

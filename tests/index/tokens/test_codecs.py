@@ -242,6 +242,15 @@ def test_encoding_decoded_vectors_again_stays_near(stored):
         assert (np.linalg.norm(twice - once, axis=1) < np.linalg.norm(once, axis=1)).all()
 
 
+def test_coarse_scores_have_the_shape_of_scores(stored):
+    chosen, codes, documents = stored
+    scores, coarse = (run(documents, codes, documents.offsets) for run in (chosen.score, chosen.coarse))
+    assert coarse.shape == scores.shape
+    np.testing.assert_array_equal(np.isneginf(coarse), np.isneginf(scores))
+    some = documents.lengths > 0
+    assert np.corrcoef(coarse[3, some], scores[3, some])[0, 1] > 0.8
+
+
 def test_a_read_only_memory_map_scores_like_memory(stored, tmp_path):
     chosen, codes, documents = stored
     codes.tofile(tmp_path / "codes")

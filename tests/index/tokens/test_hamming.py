@@ -34,7 +34,7 @@ def test_hamming_scores_are_maxsim_of_signs(query_lengths, document_lengths, see
     queries, documents = ragged(rng, query_lengths, 40), ragged(rng, document_lengths, 40)
     chosen = SignCodec.fit(documents.vectors)
     codes = chosen.encode(documents.vectors)
-    scores = chosen.hamming(queries, codes, documents.offsets)
+    scores = chosen.coarse(queries, codes, documents.offsets)
     asked, stored = signs(chosen.encode(queries.vectors)), signs(codes)
     for i in range(len(queries)):
         for j in range(len(documents)):
@@ -65,10 +65,10 @@ def test_hamming_ranks_the_nearest_document_first():
     codes = chosen.encode(documents.vectors)
     noisy = documents.take([17]).vectors + 0.05 * rng.standard_normal((20, 128)).astype(np.float32)
     query = TokenEmbeddings(noisy, np.array([0, 20]))
-    assert chosen.hamming(query, codes, documents.offsets).argmax() == 17
+    assert chosen.coarse(query, codes, documents.offsets).argmax() == 17
     np.testing.assert_array_equal(
-        chosen.hamming(query, codes, documents.offsets, np.array([3, 17]))[0],
-        chosen.hamming(query, codes, documents.offsets)[0, [3, 17]],
+        chosen.coarse(query, codes, documents.offsets, np.array([3, 17]))[0],
+        chosen.coarse(query, codes, documents.offsets)[0, [3, 17]],
     )
 
 
