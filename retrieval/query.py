@@ -17,9 +17,14 @@ from .documents import check_query, not_found
 from .encoding import LazyEncoder, check_item
 from .filters import compile_filter
 from .rerank import Ranking, Work
-from .search import Request, Timing, run, scans_exactly
+from .search import Depth, Request, Timing, run, scans_exactly
 from .snapshot import Snapshot
 from .types import Document, Hit, Mode
+
+CANDIDATES_PER_HIT = 4
+"""Candidates for each document that is wanted of the vector ranking, at least."""
+REFINED_PER_HIT = 2
+"""Candidates for each that the second level of codes ranks, at least."""
 
 
 @dataclass(frozen=True)
@@ -65,13 +70,19 @@ def search(
     if embeddings is None and chosen != "lexical":
         with timing.stage("encode"):
             embeddings = encoder.require("search for a text this way").encode_queries(texts or [])
-    usual = candidates_of(snapshot)
-    depth = max(usual[0], 4 * k) if candidates is None else max(candidates, k)
-    left = None if usual[1] is None else max(usual[1], 2 * k)
-    request = Request(chosen, k, depth, refined or left, texts, embeddings, compiled)
+    request = Request(chosen, k, *_depths(snapshot, candidates, refined), texts, embeddings, compiled)
     rankings = run(snapshot, request, timing)
     with timing.stage("fetch"):
         return SearchResult(_hits(snapshot, rankings), timing.stages, timing.work)
+
+
+def _depths(snapshot: Snapshot, candidates: int | None, refined: int | None) -> tuple[Depth, Depth | None]:
+    """Candidates, and how many of them the second level ranks: as the caller says, else as many as usual."""
+    usual, usual_refined = candidates_of(snapshot)
+    first = Depth(usual, CANDIDATES_PER_HIT) if candidates is None else Depth(candidates, 1)
+    if refined is not None:
+        return first, Depth(refined, 1)
+    return first, None if usual_refined is None else Depth(usual_refined, REFINED_PER_HIT)
 
 
 def _choose(snapshot: Snapshot, encoder: LazyEncoder, mode: Mode, has_text: bool, has_vectors: bool) -> Mode:

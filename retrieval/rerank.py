@@ -81,10 +81,9 @@ def rerank(
 
     refined: where there are two levels of codes, how many of the rows the coarse ones leave; all of them when None.
     """
-    parts = _parts_of(snapshot, rows)
     if fitted.fine is not None and refined is not None and refined < len(rows):
-        parts = _parts_of(snapshot, coarse_order(snapshot, fitted, query, rows)[:refined])
-    return _best(fitted.finest, query, parts, k, work or Work())[0]
+        rows = coarse_order(snapshot, fitted, query, rows)[:refined]
+    return _best(fitted.finest, query, _parts_of(snapshot, rows), k, work or Work())[0]
 
 
 def coarse_order(snapshot: Snapshot, fitted: Fitted, query: TokenEmbeddings, rows: IntArray) -> IntArray:

@@ -50,16 +50,29 @@ class Timing:
 
 
 @dataclass(frozen=True)
+class Depth:
+    """How many documents a stage passes on: at least `least`, and `per_hit` for each that the ranking is to hold."""
+
+    least: int
+    per_hit: int
+
+    def of(self, k: int) -> int:
+        """As many as a ranking of `k` needs."""
+        return max(self.least, self.per_hit * k)
+
+
+@dataclass(frozen=True)
 class Request:
     """A batch of queries, already encoded. texts or embeddings may be None where the mode does not need them.
 
-    candidates: documents ranked by MaxSim. refined: those of them that the finer of two levels of codes ranks.
+    candidates: documents ranked by MaxSim. refined: those of them that the finer of two levels of codes ranks. Both
+    follow the length of the vector ranking, which fusion wants longer than `k`.
     """
 
     mode: Mode
     k: int
-    candidates: int
-    refined: int | None
+    candidates: Depth
+    refined: Depth | None
     texts: Sequence[str] | None
     embeddings: TokenEmbeddings | None
     condition: CompiledFilter | None
@@ -96,8 +109,8 @@ def _vectors(snapshot: Snapshot, request: Request, k: int, timing: Timing) -> li
         with timing.stage("rerank"):
             return exact(snapshot, snapshot.fitted, queries, allowed, k, timing.work)
     with timing.stage("candidates"):
-        found = candidates(snapshot, snapshot.fitted, queries, allowed, max(request.candidates, k))
-    refined = None if request.refined is None else max(request.refined, k)
+        found = candidates(snapshot, snapshot.fitted, queries, allowed, request.candidates.of(k))
+    refined = None if request.refined is None else request.refined.of(k)
     with timing.stage("rerank"):
         return [
             rerank(snapshot, snapshot.fitted, queries.take([i]), rows, k, refined, timing.work)

@@ -159,19 +159,26 @@ def _finish(
     sum_queries(best, spans, document, found, out)
 
 
+class Given(NamedTuple):
+    """What the kernels read.
+
+    rows: `(T, width)` uint8 of that `layout` and `dim`. documents: `(n, 2)` int64, the first row of each and the one
+    after its last. packed, weights, spans: of `Asked`, weights `first` or `both`.
+    """
+
+    rows: Bytes
+    layout: int
+    dim: int
+    documents: IntArray
+    packed: Signed
+    weights: FloatArray
+    spans: IntArray
+
+
 @kernel
-def _estimate_bytes(
-    rows: Bytes,
-    documents: IntArray,
-    packed: Signed,
-    weights: FloatArray,
-    spans: IntArray,
-    out: FloatArray,
-    longest: FloatArray,
-    first: int,
-    last: int,
-) -> None:
-    """Scores of documents `first` to `last` by the first plane, and a bound on their coordinates."""
+def _score_bytes(given: Given, planes: int, out: FloatArray, longest: FloatArray, first: int, last: int) -> None:
+    """Scores of documents `first` to `last` by one plane or both, and a bound on their coordinates."""
+    rows, documents, packed, weights = given.rows, given.documents, given.packed, given.weights
     width = rows.shape[1]
     factors, best = np.empty((2, TILE), np.float32), np.empty(packed.shape[1] * LANES, np.float32)
     for document in range(first, last):
@@ -183,26 +190,19 @@ def _estimate_bytes(
             count = min(TILE, end - start)
             size = read_constants(rows, start, count, LVQ8, width - CONSTANT_BYTES, factors, size)
             tile = Tile(rows, start * width, width, count, factors, rows, ahead + start)
-            _estimate_tile(tile, packed, weights, False, best)
+            if planes == 1:
+                _estimate_tile(tile, packed, weights, False, best)
+            else:
+                _score_tile(tile, packed, weights, False, best)
         longest[document] = largest(size)
-        _finish(best, weights, len(best), spans, document, begin < end, out)
+        _finish(best, weights, planes * len(best), given.spans, document, begin < end, out)
 
 
 @kernel
-def _estimate_nibbles(
-    rows: Bytes,
-    documents: IntArray,
-    packed: Signed,
-    weights: FloatArray,
-    spans: IntArray,
-    out: FloatArray,
-    longest: FloatArray,
-    layout: int,
-    dim: int,
-    first: int,
-    last: int,
-) -> None:
-    """`_estimate_bytes` for the primary codes, or both levels, of `LVQ4` or `LVQ4X4`."""
+def _score_nibbles(given: Given, planes: int, out: FloatArray, longest: FloatArray, first: int, last: int) -> None:
+    """`_score_bytes` for the codes of `LVQ4`, or both levels of `LVQ4X4`, made a tile of bytes."""
+    rows, documents, packed, weights = given.rows, given.documents, given.packed, given.weights
+    layout, dim = given.layout, given.dim
     codes = np.zeros((TILE, tile_width(dim)), np.uint8)
     factors, best = np.empty((2, TILE), np.float32), np.empty(packed.shape[1] * LANES, np.float32)
     for document in range(first, last):
@@ -215,64 +215,12 @@ def _estimate_nibbles(
             fill(rows, start, count, layout, dim, codes)
             size = read_constants(rows, start, count, layout, (dim + 1) // 2, factors, size)
             tile = Tile(codes, 0, codes.shape[1], count, factors, rows, ahead + start)
-            _estimate_tile(tile, packed, weights, layout == LVQ4, best)
+            if planes == 1:
+                _estimate_tile(tile, packed, weights, layout == LVQ4, best)
+            else:
+                _score_tile(tile, packed, weights, layout == LVQ4, best)
         longest[document] = largest(size)
-        _finish(best, weights, len(best), spans, document, begin < end, out)
-
-
-@kernel
-def _score_bytes(
-    rows: Bytes,
-    documents: IntArray,
-    packed: Signed,
-    weights: FloatArray,
-    spans: IntArray,
-    out: FloatArray,
-    first: int,
-    last: int,
-) -> None:
-    """Scores of documents `first` to `last` by both planes."""
-    width = rows.shape[1]
-    factors, best = np.empty((2, TILE), np.float32), np.empty(packed.shape[1] * LANES, np.float32)
-    for document in range(first, last):
-        begin, end = documents[document, 0], documents[document, 1]
-        ahead = documents[min(document + 1, last - 1), 0] - begin
-        best[:] = -np.inf
-        for start in range(begin, end, TILE):
-            count = min(TILE, end - start)
-            read_constants(rows, start, count, LVQ8, width - CONSTANT_BYTES, factors, floats(np.float32(0)))
-            tile = Tile(rows, start * width, width, count, factors, rows, ahead + start)
-            _score_tile(tile, packed, weights, False, best)
-        _finish(best, weights, 2 * len(best), spans, document, begin < end, out)
-
-
-@kernel
-def _score_nibbles(
-    rows: Bytes,
-    documents: IntArray,
-    packed: Signed,
-    weights: FloatArray,
-    spans: IntArray,
-    out: FloatArray,
-    layout: int,
-    dim: int,
-    first: int,
-    last: int,
-) -> None:
-    """`_score_bytes` for all levels of the codes of `LVQ4` or `LVQ4X4`."""
-    codes = np.zeros((TILE, tile_width(dim)), np.uint8)
-    factors, best = np.empty((2, TILE), np.float32), np.empty(packed.shape[1] * LANES, np.float32)
-    for document in range(first, last):
-        begin, end = documents[document, 0], documents[document, 1]
-        ahead = documents[min(document + 1, last - 1), 0] - begin
-        best[:] = -np.inf
-        for start in range(begin, end, TILE):
-            count = min(TILE, end - start)
-            fill(rows, start, count, layout, dim, codes)
-            read_constants(rows, start, count, layout, (dim + 1) // 2, factors, floats(np.float32(0)))
-            tile = Tile(codes, 0, codes.shape[1], count, factors, rows, ahead + start)
-            _score_tile(tile, packed, weights, layout == LVQ4, best)
-        _finish(best, weights, 2 * len(best), spans, document, begin < end, out)
+        _finish(best, weights, planes * len(best), given.spans, document, begin < end, out)
 
 
 class Asked(NamedTuple):
@@ -335,19 +283,9 @@ def estimate(
     lengths would take a third more time, which is more than the scores that they would spare.) Documents without
     rows: -inf and 0. Raises what `score` does.
     """
-    rows = frozen(rows, np.uint8, 2)
-    documents = document_spans(offsets, positions, len(rows))
-    out, errors = np.empty((2, asked[-1].queries.stop if asked else 0, len(documents)), np.float32)
-    longest = np.empty(len(documents), np.float32)
-    costs = token_costs(documents)
+    out, longest = _run(asked, rows, layout, offsets, positions, planes=1)
+    errors = np.empty_like(out)
     for group in asked:
-        given = rows, documents, group.packed, group.first, group.spans, out[group.queries], longest
-        work = (
-            partial(_estimate_bytes, *given)
-            if layout == LVQ8
-            else partial(_estimate_nibbles, *given, layout, group.dim)
-        )
-        in_threads(work, costs, group.work(1))
         np.multiply(group.left_out[:, None], longest * np.float32(np.sqrt(group.dim) * UP), out=errors[group.queries])
     return out, errors
 
@@ -361,12 +299,20 @@ def score(
     int64. A coordinate of a query is rounded to 1/64,000 of the largest of its vector.
     Raises `InvalidInputError` when offsets or positions point outside.
     """
+    return _run(asked, rows, layout, offsets, positions, PLANES)[0]
+
+
+def _run(
+    asked: tuple[Asked, ...], rows: Bytes, layout: int, offsets: IntArray, positions: IntArray | None, planes: int
+) -> tuple[FloatArray, FloatArray]:
+    """Scores by one plane or both, and `(n or p,)` float32 largest magnitudes that a coordinate may have."""
     rows = frozen(rows, np.uint8, 2)
     documents = document_spans(offsets, positions, len(rows))
     out = np.empty((asked[-1].queries.stop if asked else 0, len(documents)), np.float32)
-    costs = token_costs(documents)
+    longest = np.empty(len(documents), np.float32)
+    costs, run = token_costs(documents), _score_bytes if layout == LVQ8 else _score_nibbles
     for group in asked:
-        given = rows, documents, group.packed, group.both, group.spans, out[group.queries]
-        work = partial(_score_bytes, *given) if layout == LVQ8 else partial(_score_nibbles, *given, layout, group.dim)
-        in_threads(work, costs, group.work(PLANES))
-    return out
+        weights = group.first if planes == 1 else group.both
+        given = Given(rows, layout, group.dim, documents, group.packed, weights, group.spans)
+        in_threads(partial(run, given, planes, out[group.queries], longest), costs, group.work(planes))
+    return out, longest

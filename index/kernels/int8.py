@@ -1,7 +1,7 @@
 """Vectors of 64 bytes, 16 integers and 16 floats in kernels: what numba's own loops do not compile to.
 
-`dot` and `dot_narrow` add, in each of 16 lanes, four products of unsigned with signed bytes: one AVX-512 or AVX-VNNI
-instruction where the processor has it, else what `Route` names. Every route gives the same integers. The route follows
+`dot` adds, in each of 16 lanes, four products of unsigned with signed bytes: one AVX-512 or AVX-VNNI instruction where
+the processor has it, else what `Route` names. Every route gives the same integers. The route follows
 from the processor features that numba compiles for, which are also part of the key of its disk cache, so that code
 compiled on one machine is never run on a lesser one.
 
@@ -262,16 +262,6 @@ def dot(_context: Any, total: Any, codes: Any, weights: Any) -> Any:
 
     def generate(context: Any, builder: Builder, _: Any, values: list[Value]) -> Value:
         return emit_dot(route_of(context), builder, *values)
-
-    return Integers(total, codes, weights), generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def dot_narrow(_context: Any, total: Any, codes: Any, weights: Any) -> Any:
-    """The same for codes below 128, faster on some processors."""
-
-    def generate(context: Any, builder: Builder, _: Any, values: list[Value]) -> Value:
-        return emit_dot_narrow(route_of(context), builder, *values)
 
     return Integers(total, codes, weights), generate
 

@@ -42,8 +42,8 @@ OFFSET = 128
 """What makes a signed byte unsigned."""
 PROBES = 4
 """Groups of centroids that are searched, nearest first."""
-WHOLE, RESIDUAL, NONE = 0, 1, 2
-"""What the constant of a row multiplies: centroid and residual, the residual alone, or there is none."""
+WHOLE, RESIDUAL = 0, 1
+"""What the constant of a row multiplies: centroid and residual, or the residual alone."""
 SHORTEST = 1 / 16
 """Least length of a decoded unit vector that is stretched to the vector's length; shorter ones stay shorter."""
 
@@ -92,7 +92,7 @@ def _compare(code: Bytes, at: int, book: Entries, first: int, panels: int, value
 
 @inlined_borrowing
 def _largest(values: FloatArray, panels: int) -> int:
-    """Position of the largest of `16 * panels` values, the the first of those that differ by 2**-22."""
+    """Position of the largest of `16 * panels` values, the first of those that differ by 2**-22."""
     best = load_floats(values, 0)
     for p in range(1, panels):
         best = maximum(best, load_floats(values, p * LANES))
@@ -123,68 +123,6 @@ def _centroid(code: Bytes, coarse: Entries, fine: Entries, groups: int, per_grou
     return found
 
 
-@kernel
-def _encode(
-    vectors: FloatArray,
-    centroids: Signed,
-    scales: FloatArray,
-    coarse: Entries,
-    fine: Entries,
-    per_group: int,
-    places: IntArray,
-    books: Signed,
-    entries_: Entries,
-    layout: IntArray,
-    rows: Bytes,
-    sums: Products,
-    first: int,
-    last: int,
-) -> None:
-    """Write ids and codes of vectors `first` to `last`; see `encode`."""
-    dim, width, codes, id_bytes = vectors.shape[1], books.shape[2], layout[0], layout[1]
-    code, rest = np.full(fine.packed.shape[1] * 4, OFFSET, np.uint8), np.full(codes * width + 1, OFFSET, np.uint8)
-    vector, near, decoded = (
-        np.empty(dim, np.float32),
-        np.empty(dim, np.float32),
-        np.zeros(codes * width + 1, np.float32),
-    )
-    groups = len(centroids) // per_group
-    values = np.empty(groups + per_group + 4 * LANES + 256, np.float32)
-    into, into_rest = np.float32(1) / scales[0], np.float32(1) / scales[1]
-    for i in range(first, last):
-        squares = 0.0
-        for j in range(dim):
-            squares += float(vectors[i, j]) ** 2
-        factor = np.float32(1 / np.sqrt(squares) if layout[2] == WHOLE and squares > 0 else 1)
-        for j in range(dim):
-            vector[j] = vectors[i, j] * factor
-            code[j] = _as_byte(vector[j] * into)
-        c = _centroid(code, coarse, fine, groups, per_group, values)
-        for b in range(id_bytes):
-            rows[i, b] = np.uint8((c >> (8 * b)) & 255)
-        for j in range(dim):
-            near[j] = scales[0] * np.float32(centroids[c, j])
-            left = vector[j] - near[j]
-            if layout[2] == RESIDUAL:
-                left = np.float32(np.inf) if left >= 0 else np.float32(-np.inf)
-            rest[places[j]] = _as_byte(left * into_rest)
-        for m in range(codes):
-            book = m if len(books) > 1 else 0
-            _compare(rest, m * width, entries_, book * 256 // LANES, 256 // LANES, values)
-            k = _largest(values, 256 // LANES)
-            rows[i, id_bytes + m] = np.uint8(k)
-            for j in range(width):
-                decoded[m * width + j] = scales[1] * np.float32(books[book, k, j])
-        cc = cx = xx = rx = rr = 0.0
-        for j in range(dim):
-            centroid, x = float(near[j]), float(decoded[places[j]])
-            r = float(vector[j]) - centroid
-            cc, cx, xx = cc + centroid * centroid, cx + centroid * x, xx + x * x
-            rx, rr = rx + r * x, rr + r * r
-        sums[i, 0], sums[i, 1], sums[i, 2] = cc, cx, xx
-        sums[i, 3], sums[i, 4], sums[i, 5] = rx, rr, squares
-
-
 class Books(NamedTuple):
     """What `encode` looks up.
 
@@ -201,6 +139,63 @@ class Books(NamedTuple):
     coarse: Entries
     fine: Entries
     entries: Entries
+
+
+@kernel
+def _encode(
+    vectors: FloatArray,
+    books: Books,
+    codes: int,
+    id_bytes: int,
+    scaling: int,
+    rows: Bytes,
+    sums: Products,
+    first: int,
+    last: int,
+) -> None:
+    """Write ids and codes of vectors `first` to `last`; see `encode`."""
+    dim, width, scales = vectors.shape[1], books.books.shape[2], books.scales
+    code, rest = np.full(books.fine.packed.shape[1] * 4, OFFSET, np.uint8), np.full(codes * width + 1, OFFSET, np.uint8)
+    vector, near, decoded = (
+        np.empty(dim, np.float32),
+        np.empty(dim, np.float32),
+        np.zeros(codes * width + 1, np.float32),
+    )
+    groups = len(books.centroids) // books.per_group
+    values = np.empty(groups + books.per_group + 4 * LANES + 256, np.float32)
+    into, into_rest = np.float32(1) / scales[0], np.float32(1) / scales[1]
+    for i in range(first, last):
+        squares = 0.0
+        for j in range(dim):
+            squares += float(vectors[i, j]) ** 2
+        factor = np.float32(1 / np.sqrt(squares) if scaling == WHOLE and squares > 0 else 1)
+        for j in range(dim):
+            vector[j] = vectors[i, j] * factor
+            code[j] = _as_byte(vector[j] * into)
+        c = _centroid(code, books.coarse, books.fine, groups, books.per_group, values)
+        for b in range(id_bytes):
+            rows[i, b] = np.uint8((c >> (8 * b)) & 255)
+        for j in range(dim):
+            near[j] = scales[0] * np.float32(books.centroids[c, j])
+            left = vector[j] - near[j]
+            if scaling == RESIDUAL:
+                left = np.float32(np.inf) if left >= 0 else np.float32(-np.inf)
+            rest[books.places[j]] = _as_byte(left * into_rest)
+        for m in range(codes):
+            book = m if len(books.books) > 1 else 0
+            _compare(rest, m * width, books.entries, book * 256 // LANES, 256 // LANES, values)
+            k = _largest(values, 256 // LANES)
+            rows[i, id_bytes + m] = np.uint8(k)
+            for j in range(width):
+                decoded[m * width + j] = scales[1] * np.float32(books.books[book, k, j])
+        cc = cx = xx = rx = rr = 0.0
+        for j in range(dim):
+            centroid, x = float(near[j]), float(decoded[books.places[j]])
+            r = float(vector[j]) - centroid
+            cc, cx, xx = cc + centroid * centroid, cx + centroid * x, xx + x * x
+            rx, rr = rx + r * x, rr + r * r
+        sums[i, 0], sums[i, 1], sums[i, 2] = cc, cx, xx
+        sums[i, 3], sums[i, 4], sums[i, 5] = rx, rr, squares
 
 
 def search_in(centroids: Signed, per_group: int, books: Signed, scales: FloatArray, places: IntArray) -> Books:
@@ -228,8 +223,5 @@ def encode(vectors: FloatArray, books: Books, codes: int, id_bytes: int, scaling
     """
     vectors = frozen(vectors, np.float32, 2)
     sums = np.empty((len(vectors), 6))
-    layout = frozen([codes, id_bytes, scaling], np.int64, 1)
-    b = books
-    found = b.centroids, b.scales, b.coarse, b.fine, b.per_group, b.places, b.books, b.entries, layout
-    in_threads(partial(_encode, vectors, *found, rows, sums), len(vectors), 1 << 13)
+    in_threads(partial(_encode, vectors, books, codes, id_bytes, scaling, rows, sums), len(vectors), 1 << 13)
     return sums

@@ -1,7 +1,7 @@
 """MaxSim over codes of codebooks: a table of products with every query vector, then one row of it a token and code.
 
 `<q, x>` of a vector that is a sum of codebook entries is the sum of `<q, entry>`. These products are made once a query;
-scoring a token only reads them, sixteen query vectors at a time. Documents may also be sets of entries, one bit each.
+scoring a token only reads them, sixteen query vectors at a time.
 
 A table has a row for every value that a code can take, whether or not the codebook has such an entry, so that no code
 reads outside. Each query starts a panel of its own: its score does not depend on its company.
@@ -21,7 +21,6 @@ from ...encoders.embeddings import FloatArray, IntArray, TokenEmbeddings
 from ...encoders.errors import InvalidInputError
 from .int8 import (
     F32,
-    I64,
     LANES,
     Builder,
     Floats,
@@ -29,21 +28,16 @@ from .int8 import (
     add,
     floats,
     load_floats,
-    lowest,
     maximum,
     pick,
-    place,
 )
-from .jit import frozen, in_threads, inlined, inlined_borrowing, kernel
+from .jit import frozen, in_threads, inlined_borrowing, kernel
 from .maxsim import document_spans, query_range, token_costs
 from .rows import Bytes
 from .targets import panels, products
 
 TABLE_BYTES = 1 << 19
 """Tables that one pass over the documents reads: half of a common L2 cache."""
-BITMAP_BYTES = 32
-"""Bytes of a set of codes of one byte."""
-WORDS = BITMAP_BYTES // 8
 
 
 class Tables(NamedTuple):
@@ -93,17 +87,6 @@ def total_of(_context: Any, lanes: Any) -> Any:
         return builder.bitcast(rest, F32)
 
     return (types.float32(lanes), generate) if lanes is Floats else None
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def load_word(_context: Any, array: Any, offset: Any) -> Any:
-    """Eight bytes of a uint8 array as an int64."""
-
-    def generate(context: Any, builder: Builder, signature: Any, values: list[Value]) -> Value:
-        return builder.load(place(context, builder, signature, values, I64), align=1)
-
-    fits = isinstance(array, types.Array) and array.dtype is types.uint8 and isinstance(offset, types.Integer)
-    return (types.int64(array, offset), generate) if fits else None
 
 
 @inlined_borrowing
@@ -201,55 +184,3 @@ def _passes(queries: TokenEmbeddings, codebooks: FloatArray) -> Iterator[tuple[i
         last = max(first + 1, int(np.searchsorted(ends, used + most, "right")))
         yield first, last, tables(query_range(queries, first, last), codebooks)
         first = last
-
-
-@inlined
-def _best_of_set(bitmaps: Bytes, document: int, values: FloatArray, table: int) -> Any:
-    best = floats(np.float32(-np.inf))
-    for word in range(WORDS):
-        bits = load_word(bitmaps, document * BITMAP_BYTES + word * 8)
-        start = table + word * 64 * LANES
-        while bits:
-            best = maximum(best, load_floats(values, start + lowest(bits) * LANES))
-            bits &= bits - 1
-    return best
-
-
-@kernel
-def _score_sets(
-    bitmaps: Bytes, positions: IntArray, values: FloatArray, spans: IntArray, out: FloatArray, first: int, last: int
-) -> None:
-    size = values.shape[2] * LANES
-    for i in range(first, last):
-        document = positions[i]
-        start = document * BITMAP_BYTES
-        present = load_word(bitmaps, start) | load_word(bitmaps, start + 8)
-        if not present | load_word(bitmaps, start + 16) | load_word(bitmaps, start + 24):
-            out[:, i] = -np.inf
-            continue
-        for q in range(len(spans)):
-            sums = floats(np.float32(0))
-            for p in range(spans[q, 0], spans[q, 1]):
-                sums = add(sums, _best_of_set(bitmaps, document, values, p * size))
-            out[q, i] = total_of(sums)
-
-
-def set_scores(
-    queries: TokenEmbeddings, codebook: FloatArray, bitmaps: Bytes, positions: IntArray | None = None
-) -> FloatArray:
-    """`patch_scores` of documents given as sets of codes: `(n, 32)` uint8, code `c` is bit `c % 8` of byte `c // 8`.
-
-    codebook: `(256, dim)` float32. Raises `InvalidInputError` on other shapes and when positions point outside.
-    """
-    bitmaps = frozen(bitmaps, np.uint8, 2)
-    if bitmaps.shape[1] != BITMAP_BYTES:
-        raise InvalidInputError(f"sets of codes have {bitmaps.shape[1]} bytes; expected {BITMAP_BYTES}")
-    if len(codebook) != 8 * BITMAP_BYTES:
-        raise InvalidInputError(f"sets are of 256 codes; the codebook has {len(codebook)} entries")
-    chosen = frozen(np.arange(len(bitmaps)) if positions is None else positions, np.int64, 1)
-    if len(chosen) and not 0 <= chosen.min() <= chosen.max() < len(bitmaps):
-        raise InvalidInputError(f"positions must lie in 0 to {len(bitmaps) - 1}, the documents there are")
-    out = np.empty((len(queries), len(chosen)), np.float32)
-    for first, last, made in _passes(queries, codebook[None]):
-        in_threads(partial(_score_sets, bitmaps, chosen, *made, out[first:last]), len(chosen), 4096 * len(made.values))
-    return out

@@ -12,7 +12,7 @@ from .graph import beam_search, connect
 from .hamming import hamming_scores, sign_scores
 from .jit import frozen
 from .maxsim import maxsim
-from .patches import patch_scores, set_scores
+from .patches import patch_scores
 from .queries import pack as pack_queries
 from .rescore import rescore
 from .rows import CONSTANT_BYTES, LVQ4, LVQ8, decode, quantize
@@ -63,17 +63,16 @@ def _codebooks(tokens: TokenEmbeddings) -> None:
     """The kernels of rows that are codes of codebooks, or signs."""
     dim, count = tokens.dim, len(tokens.vectors)
     centroids, book = np.eye(dim, dtype=np.int8), np.zeros((1, 256, dim), np.int8)
-    codes = np.zeros((count, 1), np.uint8)
+    codes, rows = np.zeros((count, 1), np.uint8), np.zeros((count, 3), np.uint8)
     books = nearest.search_in(centroids, 1, book, np.ones(2, np.float32), np.arange(dim))
-    nearest.encode(tokens.vectors, books, 1, 0, nearest.NONE, codes)
+    nearest.encode(tokens.vectors, books, 1, 0, nearest.WHOLE, rows)
     one, reach = np.float32(1), np.ones(2, np.float32)
     tables = frozen(centroids.view(np.uint8), np.uint8, 2), frozen(book.ravel().view(np.uint8), np.uint8, 1)
-    looked_up = words.Words(*tables, dim, 0, 1, 0, nearest.NONE, one, one, one, frozen(reach, np.float32, 1))
+    looked_up = words.Words(*tables, dim, 0, 1, 0, nearest.WHOLE, one, one, one, frozen(reach, np.float32, 1))
     for planes in (1, 2):
-        words.score(words.Mapped(tokens, tokens), codes, looked_up, tokens.offsets, planes=planes)
+        words.score(words.Mapped(tokens, tokens), rows, looked_up, tokens.offsets, planes=planes)
     entries = np.zeros((256, dim), np.float32)
     patch_scores(tokens, entries[None], codes, tokens.offsets)
-    set_scores(tokens, entries, np.zeros((1, 32), np.uint8))
     signs = np.zeros((count, 4), np.uint8)
     sign_scores(tokens, signs, tokens.offsets)
     hamming_scores(signs, tokens.offsets, signs, tokens.offsets)

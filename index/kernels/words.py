@@ -6,7 +6,7 @@ unsigned by adding 128: a word is what one instruction multiplies with a panel o
 
     score = constant * (centroid score + scale * sum of the products of words)
 
-with one byte, one word and one product for a code (see `WHOLE`, `RESIDUAL`, `NONE` for what the constant multiplies).
+with one byte, one word and one product for a code (see `WHOLE` and `RESIDUAL` for what the constant multiplies).
 Centroids are signed bytes too; a centroid's scores are found when the first token has it. Product quantization has one
 codebook for each code and residuals of 1, 2 or 4 bits one for all; coordinates that fill no word are padded by zeros in
 codebook and query. A constant below zero has that magnitude and marks a vector longer than most (`Words.longest`).
@@ -41,7 +41,7 @@ from .int8 import (
 from .jit import frozen, in_threads, inlined_borrowing, kernel
 from .lanes import PLANES, UNIT, UP, Lanes, lanes
 from .maxsim import document_spans, query_groups, query_range, sum_queries, token_costs
-from .nearest import NONE, OFFSET, WHOLE
+from .nearest import OFFSET, WHOLE
 from .rows import Bytes
 
 TILE = 32
@@ -56,7 +56,7 @@ class Words(NamedTuple):
     """Codebooks for scoring.
 
     centroids: `(K, 4 * ceil(dim / 4))` uint8. words: uint8, `[M or 1][256][width]`. step: bytes from one code's book to
-    the next, 0 if all share one. codes, id_bytes: bytes of a row. scaling: `WHOLE`, `RESIDUAL` or `NONE`. unit, scale:
+    the next, 0 if all share one. codes, id_bytes: bytes of a row. scaling: `WHOLE` or `RESIDUAL`. unit, scale:
     of centroids and words. longest: no decoded vector without a mark is longer. reach: `(2,)` float32, no centroid and
     no sum of words is longer.
     """
@@ -116,18 +116,15 @@ def _fill(
     rows: Bytes, start: int, count: int, book: Words, ids: IntArray, factors: FloatArray
 ) -> tuple[np.float32, np.float32]:
     """Centroids and factors of rows, the last repeated to a multiple of 8; largest and smallest constant."""
-    low, high = np.float32(np.inf), np.float32(0)
+    low, high, end = np.float32(np.inf), np.float32(0), rows.shape[1]
     for i in range((count + 7) // 8 * 8):
         t = start + min(i, count - 1)
         centroid = 0
         for b in range(book.id_bytes):
             centroid |= int(rows[t, b]) << (8 * b)
         ids[i] = min(centroid, len(book.centroids) - 1)
-        constant = np.float32(1)
-        if book.scaling != NONE:
-            end = rows.shape[1]
-            constant = half_to_float(rows[t, end - 2], rows[t, end - 1])
-            low, high = min(low, constant), max(high, abs(constant))
+        constant = half_to_float(rows[t, end - 2], rows[t, end - 1])
+        low, high = min(low, constant), max(high, abs(constant))
         factors[0, i] = abs(constant) if book.scaling == WHOLE else np.float32(1)
         factors[1, i] = abs(constant) * book.scale
     return low, high
@@ -316,14 +313,10 @@ def _score(
 @inlined_borrowing
 def _length(book: Words, low: np.float32, high: np.float32) -> np.float32:
     """Bound on the length of decoded vectors with constants from `low`, negative if marked, to `high` in magnitude."""
-    centroid, words = book.reach[0], book.reach[1]
-    if book.scaling != NONE:
-        words = np.float32(words * high)
-        if book.scaling == WHOLE:
-            centroid = np.float32(centroid * high)
-        if low >= 0:
-            return np.float32(min(book.longest, centroid + words))
-    return np.float32(centroid + words)
+    centroid, words = book.reach[0], np.float32(book.reach[1] * high)
+    if book.scaling == WHOLE:
+        centroid = np.float32(centroid * high)
+    return np.float32(min(book.longest, centroid + words) if low >= 0 else centroid + words)
 
 
 class Mapped(NamedTuple):
@@ -358,7 +351,7 @@ def score(
 ) -> tuple[FloatArray, FloatArray]:
     """`(len(queries), n or p)` float32 MaxSim, -inf for a document without rows, and bounds on what is left out.
 
-    rows: `(T, id_bytes + codes + 2)` uint8, without the last two if the scaling is `NONE`. offsets: `(n + 1,)` int64.
+    rows: `(T, id_bytes + codes + 2)` uint8. offsets: `(n + 1,)` int64.
     positions: `(p,)` int64. planes: 2, or 1 for an estimate that is cheaper and off by at most the bound. Ids beyond
     the last centroid are taken for it. Raises `InvalidInputError` when offsets or positions point outside.
     """

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ...encoders.embeddings import FloatArray
-from ...encoders.errors import InvalidEmbeddingsError
-from ..kernels.half import HALF_MAX
 from ..kernels.rows import FP16
 from .base import Codes
+from .common import check_values
 from .rows import RowCodec
 
 # Square of half a unit in the last place, by the five exponent bits of a half (0 and 1 share the spacing 2**-24).
@@ -29,8 +28,7 @@ class Fp16Codec(RowCodec):
     def encode(self, vectors: FloatArray) -> Codes:
         """`(t, 2 * dim)` uint8 rows. Raises `InvalidEmbeddingsError` on values beyond +-65,504 and NaN."""
         self._check_vectors(vectors)
-        if len(vectors) and not max(-np.min(vectors), np.max(vectors)) <= HALF_MAX:
-            raise InvalidEmbeddingsError(f"vectors hold NaN or values beyond +-{HALF_MAX:.0f}: scale them down")
+        check_values(vectors)
         return np.ascontiguousarray(vectors, "<f2").view(np.uint8)
 
     def error_bound(self, codes: Codes) -> FloatArray:

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ...encoders.embeddings import FloatArray, IntArray, TokenEmbeddings
-from ...encoders.errors import InvalidEmbeddingsError, InvalidInputError
-from ..kernels.half import HALF_MAX
+from ...encoders.errors import InvalidInputError
 from ..kernels.hamming import WORD_BYTES, hamming_scores, sign_scores
 from ..kernels.targets import panels, products
 from .base import Codes, Params
+from .common import Codec, check_dim, check_values
 
 WORD_BITS = 8 * WORD_BYTES
 _SEED = 0
@@ -24,7 +24,7 @@ _ORTHOGONAL = 1e-3
 """Largest error of an element of the product of a stored rotation's columns, which must be those of an isometry."""
 
 
-class SignCodec:
+class SignCodec(Codec):
     """Signs of `rotation @ x`, as many bits as there are dimensions, rounded up to a multiple of 32.
 
     rotation: `(bits, dim)` float32 with orthonormal columns, so that additional bits are of use.
@@ -55,8 +55,7 @@ class SignCodec:
     def fit(cls, sample: FloatArray) -> Self:
         """A codec for vectors of the dimension of `sample`, `(t, dim)`, whose values do not matter."""
         dim = np.shape(sample)[1]
-        if dim < 1:
-            raise InvalidInputError(f"token vectors need at least one dimension; got {dim}")
+        check_dim(dim)
         bits = -(-dim // WORD_BITS) * WORD_BITS
         random = np.random.Generator(np.random.Philox(_SEED)).standard_normal((bits, dim))
         return cls(np.linalg.qr(random)[0].astype(np.float32))
@@ -68,8 +67,7 @@ class SignCodec:
     @classmethod
     def from_params(cls, dim: int, params: Params) -> Self:
         """Inverse of `params`. Raises `InvalidInputError` when the array does not fit or is no rotation."""
-        if dim < 1:
-            raise InvalidInputError(f"token vectors need at least one dimension; got {dim}")
+        check_dim(dim)
         if sorted(params) != ["rotation"]:
             raise InvalidInputError(f"codec {cls.name} has the parameter rotation; got {sorted(params)}")
         rotation = np.asarray(params["rotation"])
@@ -83,8 +81,7 @@ class SignCodec:
     def encode(self, vectors: FloatArray) -> Codes:
         """`(t, bytes_per_token)` uint8 rows. Raises `InvalidEmbeddingsError` on values beyond +-65,504 and NaN."""
         self._check_vectors(vectors)
-        if not (np.max(vectors, initial=0) <= HALF_MAX and np.min(vectors, initial=0) >= -HALF_MAX):  # NaN is not
-            raise InvalidEmbeddingsError(f"vectors hold NaN or values beyond +-{HALF_MAX:.0f}: scale them down")
+        check_values(vectors)
         return np.packbits(self._rotated(vectors) > 0, axis=1, bitorder="little")
 
     def decode(self, codes: Codes) -> FloatArray:
@@ -102,13 +99,6 @@ class SignCodec:
         turned = TokenEmbeddings(self._rotated(queries.vectors) * self._unit, queries.offsets)
         return sign_scores(turned, codes, offsets, positions)
 
-    def estimate(
-        self, queries: TokenEmbeddings, codes: Codes, offsets: IntArray, positions: IntArray | None = None
-    ) -> tuple[FloatArray, FloatArray]:
-        """`score` and zeros."""
-        scores = self.score(queries, codes, offsets, positions)
-        return scores, np.zeros_like(scores)
-
     def coarse(
         self, queries: TokenEmbeddings, codes: Codes, offsets: IntArray, positions: IntArray | None = None
     ) -> FloatArray:
@@ -120,15 +110,6 @@ class SignCodec:
         self._check_codes(codes)
         return hamming_scores(self.encode(queries.vectors), queries.offsets, codes, offsets, positions)
 
-    def best_tokens(self, query: FloatArray, codes: Codes) -> tuple[IntArray, FloatArray]:
-        """Best row of one document for each query vector; see `TokenCodec.best_tokens`."""
-        self._check_vectors(query)
-        if not len(codes):
-            return np.full(len(query), -1, np.int64), np.full(len(query), -np.inf, np.float32)
-        similarities = np.asarray(query, np.float32) @ self.decode(codes).T
-        best = similarities.argmax(axis=1)
-        return best.astype(np.int64), np.take_along_axis(similarities, best[:, None], axis=1)[:, 0]
-
     def error_bound(self, codes: Codes) -> FloatArray:
         """`(t,)` float32 infinities: signs say nothing of a vector's length."""
         self._check_codes(codes)
@@ -137,13 +118,3 @@ class SignCodec:
     def _rotated(self, vectors: FloatArray) -> FloatArray:
         """`(t, bits)` float32, the same for a vector whatever is beside it."""
         return products(np.ascontiguousarray(vectors, np.float32), self._rows)[:, : self.bits]
-
-    def _check_vectors(self, vectors: FloatArray) -> None:
-        if np.ndim(vectors) != 2 or np.shape(vectors)[1] != self.dim:
-            raise InvalidEmbeddingsError(f"vectors have shape {np.shape(vectors)}; expected (n, {self.dim})")
-
-    def _check_codes(self, codes: Codes) -> None:
-        if np.ndim(codes) != 2 or np.shape(codes)[1] != self.bytes_per_token or codes.dtype != np.uint8:
-            raise InvalidInputError(
-                f"{self.name} rows have shape {np.shape(codes)}; expected (n, {self.bytes_per_token}) bytes"
-            )

@@ -29,18 +29,6 @@ def order_codes(centroids: FloatArray) -> IntArray:
     return _exchanged(_bisected(centroids), weights)
 
 
-def order_quality(centroids: FloatArray) -> float:
-    """Rank correlation (Spearman) of the Hamming distances of ids 0 to K - 1 with the distances of their centroids.
-
-    About 0 for arbitrary ids. 0 where one of the two distances is the same for all pairs.
-    """
-    pairs = np.triu_indices(len(centroids), 1)
-    by_id, by_place = (_ranks(d[pairs]) for d in (hamming_distances(len(centroids)), _distances(centroids)))
-    if len(by_id) < 2 or not by_id.std() or not by_place.std():
-        return 0.0
-    return float(np.corrcoef(by_id, by_place)[0, 1])
-
-
 def hamming_distances(count: int) -> npt.NDArray[np.float64]:
     """`(count, count)` float64: bits in which the ids 0 to `count - 1` differ."""
     ids = np.arange(count)
@@ -54,14 +42,6 @@ def _distances(centroids: FloatArray) -> npt.NDArray[np.float64]:
     squares = np.einsum("ij,ij->i", points, points)
     apart: npt.NDArray[np.float64] = np.sqrt(np.maximum(squares[:, None] + squares - 2 * points @ points.T, 0))
     return apart
-
-
-def _ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Ranks from 0, equal values sharing the middle of theirs."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    middle = np.cumsum(counts) - (counts + 1) / 2
-    ranks: npt.NDArray[np.float64] = middle[inverse]
-    return ranks
 
 
 def _bisected(centroids: FloatArray) -> IntArray:

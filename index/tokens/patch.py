@@ -14,20 +14,20 @@ import numpy as np
 import numpy.typing as npt
 
 from ...encoders.embeddings import FloatArray, IntArray, TokenEmbeddings
-from ...encoders.errors import InvalidEmbeddingsError, InvalidInputError
+from ...encoders.errors import InvalidInputError
 from ..clustering import nearest
 from ..kernels.half import HALF_MAX
 from ..kernels.patches import patch_scores
 from .base import Codes, Params
 from .codebooks import codebook
+from .common import Codec, check_dim, check_values, within
 from .ordering import order_codes
 
 SAMPLE_PER_ENTRY = 256
 """Sample vectors that a centroid is fitted to, at most."""
-NINE_BITS = 9
 
 
-class PatchCodec:
+class PatchCodec(Codec):
     """Codes of `books` codebooks of up to `entries` vectors each.
 
     codebooks: for each, `(K, dim)` float32, 1 <= K <= entries. A code without an entry stands for a vector of zeros.
@@ -67,7 +67,7 @@ class PatchCodec:
         Vectors that are equal need one entry: with no more than `entries` different ones, codes are exact.
         Raises `InvalidEmbeddingsError` on values beyond +-65,504 and NaN.
         """
-        _check_values(sample, np.shape(sample)[1])
+        check_values(sample)
         rest = _spread(np.ascontiguousarray(sample, np.float32), cls.entries * SAMPLE_PER_ENTRY)
         made: list[FloatArray] = []
         for _ in range(cls.books):
@@ -85,8 +85,7 @@ class PatchCodec:
     @classmethod
     def from_params(cls, dim: int, params: Params) -> Self:
         """Inverse of `params`. Raises `InvalidInputError` when the arrays do not fit."""
-        if dim < 1:
-            raise InvalidInputError(f"token vectors need at least one dimension; got {dim}")
+        check_dim(dim)
         expected = [f"codebook{i}" for i in range(cls.books)]
         if sorted(params) != expected:
             raise InvalidInputError(f"codec {cls.name} has the parameters {expected}; got {sorted(params)}")
@@ -97,14 +96,15 @@ class PatchCodec:
                 raise InvalidInputError(
                     f"{name} is {book.dtype} of shape {book.shape}; expected float32 (1 to {cls.entries}, {dim})"
                 )
-            if not _within(book, 2 * HALF_MAX):
+            if not within(book, 2 * HALF_MAX):
                 raise InvalidInputError(f"{name} holds NaN or values beyond +-{2 * HALF_MAX:.0f}")
             books.append(book)
         return cls(books)
 
     def encode(self, vectors: FloatArray) -> Codes:
         """`(t, bytes_per_token)` uint8 rows. Raises `InvalidEmbeddingsError` on values beyond +-65,504 and NaN."""
-        _check_values(vectors, self.dim)
+        self._check_vectors(vectors)
+        check_values(vectors)
         codes = np.empty((len(vectors), self.books), "<u2" if self.entries > 256 else np.uint8)
         rest = np.ascontiguousarray(vectors, np.float32)
         for i, size in enumerate(self._sizes):
@@ -123,11 +123,6 @@ class PatchCodec:
             vectors += self._entries[i][codes[:, i]]
         return vectors
 
-    def codebook(self, book: int) -> FloatArray:
-        """`(entries, dim)` float32 vectors that the values of a code stand for, zeros beyond the entries there are."""
-        entries: FloatArray = self._entries[book]
-        return entries
-
     def ids(self, codes: Codes) -> IntArray:
         """`(t,)` int64 numbers of the centroids, below `entries` whatever the rows hold."""
         self._check_codes(codes)
@@ -140,31 +135,9 @@ class PatchCodec:
         self, queries: TokenEmbeddings, codes: Codes, offsets: IntArray, positions: IntArray | None = None
     ) -> FloatArray:
         """MaxSim over the decoded vectors; see `TokenCodec.score`."""
-        _check_shape(queries.vectors, self.dim)
+        self._check_vectors(queries.vectors)
         self._check_codes(codes)
         return patch_scores(queries, self._entries, codes, offsets, positions)
-
-    def estimate(
-        self, queries: TokenEmbeddings, codes: Codes, offsets: IntArray, positions: IntArray | None = None
-    ) -> tuple[FloatArray, FloatArray]:
-        """`score` and zeros: nothing is cheaper than reading the table."""
-        scores = self.score(queries, codes, offsets, positions)
-        return scores, np.zeros_like(scores)
-
-    def coarse(
-        self, queries: TokenEmbeddings, codes: Codes, offsets: IntArray, positions: IntArray | None = None
-    ) -> FloatArray:
-        """The estimates; see `TokenCodec.coarse`."""
-        return self.estimate(queries, codes, offsets, positions)[0]
-
-    def best_tokens(self, query: FloatArray, codes: Codes) -> tuple[IntArray, FloatArray]:
-        """Best row of one document for each query vector; see `TokenCodec.best_tokens`."""
-        _check_shape(query, self.dim)
-        if not len(codes):
-            return np.full(len(query), -1, np.int64), np.full(len(query), -np.inf, np.float32)
-        similarities = np.asarray(query, np.float32) @ self.decode(codes).T
-        best = similarities.argmax(axis=1)
-        return best.astype(np.int64), np.take_along_axis(similarities, best[:, None], axis=1)[:, 0]
 
     def error_bound(self, codes: Codes) -> FloatArray:
         """`(t,)` float32 infinities: a code says which entry is nearest, and nothing of how far the vector is from it.
@@ -173,12 +146,6 @@ class PatchCodec:
         """
         self._check_codes(codes)
         return np.full(len(codes), np.inf, np.float32)
-
-    def _check_codes(self, codes: Codes) -> None:
-        if np.ndim(codes) != 2 or np.shape(codes)[1] != self.bytes_per_token or codes.dtype != np.uint8:
-            raise InvalidInputError(
-                f"{self.name} rows have shape {np.shape(codes)}; expected (n, {self.bytes_per_token}) bytes"
-            )
 
 
 class Patch256Codec(PatchCodec):
@@ -229,41 +196,6 @@ def unique_codes(codes: Codes, offsets: IntArray) -> tuple[Codes, IntArray, IntA
     return rows, starts.astype(np.int64), counts.astype(np.int64)
 
 
-def code_sets(codes: Codes, offsets: IntArray) -> Codes:
-    """`(n, 32)` uint8: the set of each document's codes of one byte; code `c` is bit `c % 8` of byte `c // 8`.
-
-    For `kernels.patches.set_scores`. Raises `InvalidInputError` on wider rows and offsets that do not cover the rows.
-    """
-    if np.ndim(codes) != 2 or codes.shape[1] != 1:
-        raise InvalidInputError(f"codes have shape {np.shape(codes)}; sets are of codes of one byte, (n, 1)")
-    lengths = _lengths(offsets, len(codes))
-    present = np.zeros((len(lengths), 256), np.bool_)
-    present[np.repeat(np.arange(len(lengths)), lengths), codes[:, 0]] = True
-    return np.packbits(present, axis=1, bitorder="little")
-
-
-def pack_nine(codes: IntArray) -> npt.NDArray[np.uint8]:
-    """`(ceil(9 * t / 8),)` uint8: codes below 512 bit by bit, the lowest first, for export: packed rows have no places.
-
-    Raises `InvalidInputError` on other codes.
-    """
-    ids = np.asarray(codes)
-    if ids.ndim != 1 or ids.dtype.kind not in "iu" or (len(ids) and not 0 <= ids.min() <= ids.max() < 1 << NINE_BITS):
-        raise InvalidInputError("codes to pack in nine bits are (t,) integers from 0 to 511")
-    bits = (ids.astype(np.int64)[:, None] >> np.arange(NINE_BITS)) & 1
-    return np.packbits(bits.astype(np.uint8).ravel(), bitorder="little")
-
-
-def unpack_nine(packed: npt.NDArray[np.uint8], count: int) -> IntArray:
-    """`(count,)` int64 codes of `pack_nine`. Raises `InvalidInputError` when there are too few bytes."""
-    size = -(-NINE_BITS * count // 8)
-    if count < 0 or len(packed) != size:
-        raise InvalidInputError(f"{count} codes of nine bits take {size} bytes; got {len(packed)}")
-    bits = np.unpackbits(packed, count=NINE_BITS * count, bitorder="little").reshape(count, NINE_BITS)
-    codes: IntArray = bits.astype(np.int64) @ (1 << np.arange(NINE_BITS))
-    return codes
-
-
 def _spread(sample: FloatArray, most: int) -> FloatArray:
     """At most so many vectors, evenly from the whole sample."""
     if len(sample) <= most:
@@ -276,18 +208,3 @@ def _lengths(offsets: IntArray, total: int) -> IntArray:
     if not len(offsets) or offsets[0] != 0 or offsets[-1] != total or (lengths < 0).any():
         raise InvalidInputError(f"document offsets must rise from 0 to the {total} token rows there are")
     return lengths
-
-
-def _within(values: FloatArray, limit: float) -> bool:
-    return bool(np.max(values, initial=0) <= limit and np.min(values, initial=0) >= -limit)  # NaN is not
-
-
-def _check_shape(vectors: FloatArray, dim: int) -> None:
-    if np.ndim(vectors) != 2 or np.shape(vectors)[1] != dim:
-        raise InvalidEmbeddingsError(f"vectors have shape {np.shape(vectors)}; expected (n, {dim})")
-
-
-def _check_values(vectors: FloatArray, dim: int) -> None:
-    _check_shape(vectors, dim)
-    if not _within(vectors, HALF_MAX):
-        raise InvalidEmbeddingsError(f"vectors hold NaN or values beyond +-{HALF_MAX:.0f}: scale them down")

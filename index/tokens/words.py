@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -14,10 +14,11 @@ from ..clustering import two_level
 from ..kernels.half import HALF_MAX
 from ..kernels.int8 import SIGNED_MAX, Signed
 from ..kernels.jit import frozen
-from ..kernels.nearest import NONE, OFFSET, RESIDUAL, SHORTEST, WHOLE, encode, search_in
+from ..kernels.nearest import OFFSET, RESIDUAL, SHORTEST, WHOLE, encode, search_in
 from ..kernels.targets import panels, products
 from ..kernels.words import Mapped, Words, score
 from .base import Codes, Params
+from .common import Codec, check_dim, check_values, check_vectors
 
 FIT_VECTORS = 1 << 18
 """Vectors that `fit` can make use of."""
@@ -36,10 +37,11 @@ HALF_ERROR = 2.0**-10
 """Relative error of a half, its rounding and that of what is computed from it included."""
 HALF_TINY = 2.0**-24
 """Least positive half, and the absolute error of halves near it."""
+CONSTANT_BYTES = 2
 SEED = 5
 
 
-class WordCodec(ABC):
+class WordCodec(Codec):
     """A row is `[centroid id][codes][constant, half]`; see `kernels.words` for how it is scored.
 
     dim: dimensions of the vectors. centroids: `(groups, per_group, dim)` int8. book: `(codes or 1, 256, width)` int8,
@@ -48,12 +50,10 @@ class WordCodec(ABC):
     to vectors and queries first, for subclasses that are `rotated`.
     """
 
-    name: ClassVar[str]
     fitted: ClassVar[bool] = True
     rotated: ClassVar[bool]
     scaling: ClassVar[int]
-    """What the constant multiplies: `WHOLE`, `RESIDUAL`, `NONE` of `kernels.nearest`."""
-    most_centroids: ClassVar[int] = MOST_CENTROIDS
+    """What the constant multiplies: `WHOLE` or `RESIDUAL` of `kernels.nearest`."""
 
     def __init__(
         self, dim: int, centroids: Signed, book: Signed, units: FloatArray, rotation: FloatArray | None = None
@@ -98,16 +98,15 @@ class WordCodec(ABC):
         Raises `InvalidEmbeddingsError` on values that `encode` refuses.
         """
         dim = np.shape(sample)[-1]
-        _check(sample, dim)
-        if dim < 1:
-            raise InvalidInputError(f"token vectors need at least one dimension; got {dim}")
+        check_vectors(sample, dim)
+        check_dim(dim)
         vectors = _spread(np.asarray(sample, np.float32), FIT_VECTORS)
-        _check_values(vectors)
+        check_values(vectors)
         rotation = _rotation(dim) if cls.rotated else None
         turned = vectors if rotation is None else products(vectors, panels(rotation.T))[:, :dim]
         if cls.scaling == WHOLE:
             turned = _directions(turned, np.linalg.norm(turned.astype(np.float64), axis=1))
-        centroids, unit = _signed(two_level(turned, *_shape(len(turned), cls.most_centroids)))
+        centroids, unit = _signed(two_level(turned, *_shape(len(turned))))
         few = _spread(turned, BOOK_VECTORS) if len(turned) else np.zeros((1, dim), np.float32)
         book, book_unit = _signed(cls.fit_book(few - _near(few, centroids, unit), cls.sizes(dim)))
         units = np.array([unit, book_unit, np.inf], np.float32)
@@ -123,8 +122,7 @@ class WordCodec(ABC):
     @classmethod
     def from_params(cls, dim: int, params: Params) -> Self:
         """Inverse of `params`. Raises `InvalidInputError` when arrays are missing, surplus or of another shape."""
-        if dim < 1:
-            raise InvalidInputError(f"token vectors need at least one dimension; got {dim}")
+        check_dim(dim)
         expected: dict[str, tuple[type, tuple[int, ...]]] = {
             "centroids": (np.int8, (-1, -1, dim)),
             "book": (np.int8, cls.book_shape(dim)),
@@ -144,28 +142,26 @@ class WordCodec(ABC):
     @classmethod
     def planned_bytes(cls, dim: int) -> int:
         """See `TokenCodec.planned_bytes`."""
-        return _id_bytes(cls.most_centroids) + len(cls.sizes(dim)) + (0 if cls.scaling == NONE else 2)
+        return _id_bytes(MOST_CENTROIDS) + len(cls.sizes(dim)) + CONSTANT_BYTES
 
     @property
     def bytes_per_token(self) -> int:
         """Bytes of one row."""
-        return self._words.id_bytes + len(self._sizes) + (0 if self.scaling == NONE else 2)
+        return self._words.id_bytes + len(self._sizes) + CONSTANT_BYTES
 
     def encode(self, vectors: FloatArray) -> Codes:
         """`(t, bytes_per_token)` uint8 rows. Raises `InvalidEmbeddingsError` on NaN and values beyond +-65,504."""
-        _check(vectors, self.dim)
+        self._check_vectors(vectors)
         rows = np.empty((len(vectors), self.bytes_per_token), np.uint8)
         for start in range(0, len(vectors), BLOCK):
             part = np.asarray(vectors[start : start + BLOCK], np.float32)
-            _check_values(part)
+            check_values(part)
             self._encode_block(part, rows[start : start + BLOCK])
         return rows
 
     def _encode_block(self, vectors: FloatArray, rows: Codes) -> None:
         codes, id_bytes, whole_rows = len(self._sizes), self._words.id_bytes, self.scaling == WHOLE
         sums = encode(self._turned(vectors), self._search, codes, id_bytes, self.scaling, rows)
-        if self.scaling == NONE:
-            return
         cc, cx, xx, rx, rr, squares = sums.T
         if whole_rows:
             constants = np.sqrt(squares) / np.maximum(np.sqrt(np.maximum(cc + 2 * cx + xx, 0)), SHORTEST)
@@ -197,7 +193,7 @@ class WordCodec(ABC):
         books = np.arange(count) if len(self._book) > 1 else np.zeros(count, np.int64)
         words = self._book[books, rows[:, id_bytes : id_bytes + count]].reshape(len(rows), -1)
         rest = self._units[1] * words[:, self._places].astype(np.float32)
-        constants = np.abs(_constants(rows))[:, None] if self.scaling != NONE else np.float32(1)
+        constants = np.abs(_constants(rows))[:, None]
         vectors: FloatArray = (near + rest) * constants if self.scaling == WHOLE else near + rest * constants
         if self._back is not None:
             vectors = products(vectors, self._back)[:, : self.dim]
@@ -217,32 +213,14 @@ class WordCodec(ABC):
         self._check_codes(codes)
         return score(self._mapped(queries), codes, self._words, offsets, positions, planes=1)
 
-    def coarse(
-        self, queries: TokenEmbeddings, codes: Codes, offsets: IntArray, positions: IntArray | None = None
-    ) -> FloatArray:
-        """The estimates; see `TokenCodec.coarse`."""
-        return self.estimate(queries, codes, offsets, positions)[0]
-
-    def best_tokens(self, query: FloatArray, codes: Codes) -> tuple[IntArray, FloatArray]:
-        """Best row of one document for each query vector; see `TokenCodec.best_tokens`."""
-        _check(query, self.dim)
-        if not len(codes):
-            return np.full(len(query), -1, np.int64), np.full(len(query), -np.inf, np.float32)
-        similarities = np.asarray(query, np.float32) @ self.decode(codes).T
-        best = similarities.argmax(axis=1)
-        return best.astype(np.int64), np.take_along_axis(similarities, best[:, None], axis=1)[:, 0]
-
     def error_bound(self, codes: Codes) -> FloatArray:
         """`(t,)` float32: what a row alone can tell, which is little.
 
         With a constant for the residual, that constant: it is the length of the decoded residual and no shorter than
         the residual, with which its product is that residual's square. With one for the whole, the lengths of the
-        vector and of the decoded one together, which are equal but for short decoded ones. Infinite without
-        a constant.
+        vector and of the decoded one together, which are equal but for short decoded ones.
         """
         self._check_codes(codes)
-        if self.scaling == NONE:
-            return np.full(len(codes), np.inf, np.float32)
         constants = np.abs(_constants(codes)).astype(np.float64) * (1 + HALF_ERROR) + HALF_TINY
         if self.scaling == RESIDUAL:
             return np.asarray(constants * float(self._words.reach[1]) * (1 + HALF_ERROR), np.float32)
@@ -274,7 +252,7 @@ class WordCodec(ABC):
         )
 
     def _mapped(self, queries: TokenEmbeddings) -> Mapped:
-        _check(queries.vectors, self.dim)
+        self._check_vectors(queries.vectors)
         turned = self._turned(queries.vectors)
         words = np.zeros((len(turned), len(self._sizes) * self._book.shape[2]), np.float32)
         words[:, self._places] = turned
@@ -285,12 +263,6 @@ class WordCodec(ABC):
             return np.asarray(vectors, np.float32)
         return np.ascontiguousarray(products(vectors, self._into)[:, : self.dim])
 
-    def _check_codes(self, codes: Codes) -> None:
-        if np.ndim(codes) != 2 or np.shape(codes)[1] != self.bytes_per_token:
-            raise InvalidInputError(
-                f"{self.name} rows have shape {np.shape(codes)}; expected (n, {self.bytes_per_token}) bytes"
-            )
-
 
 def _id_bytes(centroids: int) -> int:
     return (int(centroids - 1).bit_length() + 7) // 8
@@ -300,9 +272,9 @@ def _constants(rows: Codes) -> FloatArray:
     return np.ascontiguousarray(rows[:, -2:]).view("<f2")[:, 0].astype(np.float32)
 
 
-def _shape(vectors: int, most: int) -> tuple[int, int]:
+def _shape(vectors: int) -> tuple[int, int]:
     """Groups and centroids in each, powers of two, for a sample of so many vectors."""
-    bits = max(1, min(most, vectors // PER_CENTROID)).bit_length() - 1
+    bits = max(1, min(MOST_CENTROIDS, vectors // PER_CENTROID)).bit_length() - 1
     if 1 << bits < FEWEST_GROUPED:
         return 1, 1 << bits
     return 1 << bits // 2, 1 << (bits - bits // 2)
@@ -325,7 +297,7 @@ def _near(vectors: FloatArray, centroids: Signed, unit: np.float32) -> FloatArra
     no_book = np.zeros((1, 256, 4), np.int8), np.array([unit, 1], np.float32)
     books = search_in(flat, centroids.shape[1], *no_book, np.zeros(vectors.shape[1], np.int64))
     ids = np.empty((len(vectors), 4), np.uint8)
-    encode(vectors, books, 0, 4, NONE, ids)
+    encode(vectors, books, 0, 4, RESIDUAL, ids)  # the vectors as they are: without codes, no residual is read
     near: FloatArray = flat[ids.view("<u4")[:, 0]].astype(np.float32) * unit
     return near
 
@@ -341,16 +313,6 @@ def _spread(vectors: FloatArray, count: int) -> FloatArray:
     if len(vectors) <= count:
         return vectors
     return np.ascontiguousarray(vectors[np.linspace(0, len(vectors) - 1, count).astype(np.int64)])
-
-
-def _check(vectors: FloatArray, dim: int) -> None:
-    if np.ndim(vectors) != 2 or np.shape(vectors)[1] != dim:
-        raise InvalidEmbeddingsError(f"vectors have shape {np.shape(vectors)}; expected (n, {dim})")
-
-
-def _check_values(vectors: FloatArray) -> None:
-    if not (np.abs(vectors).max(initial=0) <= HALF_MAX):  # also true of NaN
-        raise InvalidEmbeddingsError(f"vectors hold NaN or values beyond +-{HALF_MAX:.0f}: scale them down")
 
 
 def _check_array(what: str, array: npt.NDArray[Any], dtype: type, shape: tuple[int, ...]) -> None:

@@ -153,3 +153,28 @@ def test_top_k_is_a_stable_sort(scores, k):
     values = np.array(scores, np.float32)
     expected = [(row, s) for row, s in sorted(zip(rows.tolist(), scores, strict=True), key=lambda x: (-x[1], x[0]))]
     assert top_k(rows, values, k) == [item for item in expected[:k] if np.isfinite(item[1])]
+
+
+@pytest.mark.parametrize(
+    ("options", "ranked"),
+    [({}, 400), ({"k": 90}, 720), ({"candidates": 30}, 100), ({"candidates": 130}, 130), ({"mode": "ann"}, 40)],
+)
+def test_candidates_follow_the_length_of_the_ranking_they_are_for(tmp_path, make_embeddings, options, ranked):
+    embeddings = make_embeddings(800)
+    config = IndexConfig(codec="fp16", encoding="fde", candidates=10, exact_below=0)
+    with Index.create(tmp_path / "i", dim=16, config=config) as index:
+        index.add([Document(f"d{i}", f"word{i}") for i in range(800)], embeddings=embeddings)
+        wanted = {"k": 10, "mode": "hybrid"} | options
+        found = index.search_timed("word3", embeddings=embeddings.take([3]), **wanted)
+        assert found.work.scored + found.work.estimated == ranked
+
+
+@pytest.mark.parametrize(("options", "ranked"), [({}, 200), ({"refined": 20}, 100), ({"refined": 300}, 300)])
+def test_the_second_level_follows_the_length_of_the_ranking_too(tmp_path, make_embeddings, options, ranked):
+    embeddings = make_embeddings(800)
+    config = IndexConfig(codec="lvq8+fp16", encoding="fde", exact_below=0)
+    with Index.create(tmp_path / "i", dim=16, config=config) as index:
+        index.add([Document(f"d{i}", f"word{i}") for i in range(800)], embeddings=embeddings)
+        assert index.calibrate().refined <= 200
+        found = index.search_timed("word3", 10, embeddings=embeddings.take([3]), mode="hybrid", **options)
+        assert found.work.scored == ranked

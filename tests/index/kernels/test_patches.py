@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from latefold.encoders.embeddings import TokenEmbeddings
 from latefold.encoders.errors import InvalidInputError
 from latefold.index.kernels import patches as module
-from latefold.index.kernels.patches import patch_scores, set_scores, tables
+from latefold.index.kernels.patches import patch_scores, tables
 
 FORMS = {"one byte": (1, 1, 256), "nine bits": (2, 1, 512), "two bytes": (2, 2, 256), "three bytes": (3, 3, 256)}
 
@@ -80,37 +80,14 @@ def test_a_score_is_read_from_the_table_of_products():
     assert not made.values[0, :, :, 3:].any()
 
 
-@settings(deadline=None, max_examples=40)
-@given(st.lists(st.sets(st.integers(0, 255)), max_size=6), st.integers(0, 40), st.integers(0, 2**32 - 1))
-def test_sets_score_like_their_codes(sets, length, seed):
-    rng = np.random.default_rng(seed)
-    queries, codebooks, _, _ = case(rng, "one byte", [length, 3], [], 8)
-    rows = np.array([code for codes in sets for code in codes], np.uint8)[:, None]
-    offsets = np.concatenate([[0], np.cumsum([len(codes) for codes in sets])]).astype(np.int64)
-    present = np.zeros((len(sets), 256), np.bool_)
-    for document, codes in enumerate(sets):
-        present[document, sorted(codes)] = True
-    bitmaps = np.packbits(present, axis=1, bitorder="little")
-    scores = patch_scores(queries, codebooks, rows, offsets)
-    np.testing.assert_array_equal(set_scores(queries, codebooks[0], bitmaps), scores)
-    backwards = np.arange(len(sets))[::-1]
-    np.testing.assert_array_equal(set_scores(queries, codebooks[0], bitmaps, backwards), scores[:, backwards])
-
-
 def test_what_lies_outside_is_refused():
     queries, codebooks, rows, offsets = case(np.random.default_rng(0), "one byte", [2], [3, 0, 4], 4)
     for positions in ([-1], [3], [0, 2**40]):
         with pytest.raises(InvalidInputError, match="0 to 2"):
             patch_scores(queries, codebooks, rows, offsets, np.array(positions))
-        with pytest.raises(InvalidInputError, match="0 to 2"):
-            set_scores(queries, codebooks[0], np.zeros((3, 32), np.uint8), np.array(positions))
     with pytest.raises(InvalidInputError, match="within the 7 token rows"):
         patch_scores(queries, codebooks, rows, offsets + 1)
     with pytest.raises(InvalidInputError, match="rows of 1 bytes do not fit 1 codebooks of 128 entries"):
         patch_scores(queries, codebooks[:, :128], rows, offsets)
     with pytest.raises(InvalidInputError, match="2 codebooks"):
         patch_scores(queries, np.repeat(codebooks, 2, axis=0), rows, offsets)
-    with pytest.raises(InvalidInputError, match="128 entries"):
-        set_scores(queries, codebooks[0, :128], np.zeros((3, 32), np.uint8))
-    with pytest.raises(InvalidInputError, match="expected 32"):
-        set_scores(queries, codebooks[0], np.zeros((3, 31), np.uint8))

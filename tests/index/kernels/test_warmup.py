@@ -10,13 +10,11 @@ from latefold.index.encodings.carving import carve
 from latefold.index.encodings.fde import FDE, FDEConfig
 from latefold.index.encodings.learned import Learned, LearnedConfig
 from latefold.index.kernels.graph import beam_search
-from latefold.index.kernels.patches import set_scores
 from latefold.index.kernels.queries import pack
 from latefold.index.kernels.warmup import warm_up
 from latefold.index.lvq import LVQ, TwoLevelLVQ
 from latefold.index.single import SingleVectors
 from latefold.index.tokens.base import codec, codec_names
-from latefold.index.tokens.patch import code_sets
 
 
 def compiled():
@@ -47,9 +45,6 @@ def test_nothing_compiles_after_warm_up(tmp_path):
     frozen_offsets = read_only(offsets, tmp_path / "offsets")
     for name in codec_names():
         use_codec(codec(name).fit(tokens.vectors), tokens, frozen_offsets, tmp_path)
-    sets = code_sets(codec("patch256").fit(tokens.vectors).encode(tokens.vectors), offsets)
-    for stored in (sets, read_only(sets, tmp_path / "sets")):
-        set_scores(tokens, rng.standard_normal((256, 24)).astype(np.float32), stored, np.array([2, 0]))
     signs = codec("sign").fit(tokens.vectors)
     signs.coarse(tokens, read_only(signs.encode(tokens.vectors), tmp_path / "signs"), frozen_offsets, np.array([1]))
     carve(tokens, 0.7)

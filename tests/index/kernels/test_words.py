@@ -7,7 +7,7 @@ import pytest
 
 from latefold.encoders.embeddings import TokenEmbeddings
 from latefold.encoders.errors import InvalidInputError
-from latefold.index.kernels.nearest import NONE, RESIDUAL, WHOLE, encode, search_in
+from latefold.index.kernels.nearest import RESIDUAL, WHOLE, encode, search_in
 from latefold.index.kernels.words import Mapped, Words, score
 
 DIM, CODES, WIDTH = 13, 5, 4
@@ -31,9 +31,8 @@ def some_book(rng, scaling, centroids=300, shared=False):
 
 
 def some_rows(rng, book, count):
-    rows = rng.integers(0, 256, (count, book.id_bytes + CODES + (0 if book.scaling == NONE else 2)), np.uint8)
-    if book.scaling != NONE:
-        rows[:, -2:] = rng.uniform(0.1, 2, (count, 1)).astype("<f2").view(np.uint8)
+    rows = rng.integers(0, 256, (count, book.id_bytes + CODES + 2), np.uint8)
+    rows[:, -2:] = rng.uniform(0.1, 2, (count, 1)).astype("<f2").view(np.uint8)
     return rows
 
 
@@ -44,8 +43,6 @@ def plain_decode(rows, book, near, every):
     centroid = near[np.minimum(ids, len(near) - 1)]
     codes = rows[:, book.id_bytes : book.id_bytes + CODES]
     rest = every[np.arange(CODES), codes].reshape(len(rows), -1)[:, PLACES]
-    if book.scaling == NONE:
-        return centroid + rest
     constant = np.abs(rows[:, -2:].copy().view("<f2").astype(np.float32))
     return constant * (centroid + rest) if book.scaling == WHOLE else centroid + constant * rest
 
@@ -65,7 +62,7 @@ def plain_maxsim(queries, vectors, offsets):
     return scores
 
 
-@pytest.mark.parametrize("scaling", [WHOLE, RESIDUAL, NONE])
+@pytest.mark.parametrize("scaling", [WHOLE, RESIDUAL])
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("centroids", [1, 7, 300])
 def test_scores_and_estimates_are_those_of_decoded_rows(scaling, shared, centroids):
@@ -108,15 +105,18 @@ def test_ids_beyond_the_last_centroid_are_taken_for_it():
 def test_the_nearest_centroid_and_codes_are_found(groups, per_group):
     rng = np.random.default_rng(per_group)
     seeds = rng.integers(-100, 101, (groups, 1, DIM))
-    centroids = np.clip(seeds + rng.integers(-25, 26, (groups, per_group, DIM)), -127, 127).astype(np.int8)
-    flat = centroids.reshape(-1, DIM)
+    centroids = seeds + rng.integers(-25, 26, (groups, per_group, DIM))
+    lengths = np.linalg.norm(centroids, axis=2, keepdims=True)
+    flat = np.rint(centroids * 100 / lengths).astype(np.int8).reshape(-1, DIM)  # near length 1 in units
     books = rng.integers(-30, 31, (CODES, 256, WIDTH), np.int8)
     units = np.array([0.01, 0.01], np.float32)
     chosen = rng.integers(0, len(flat), 200)
-    vectors = (flat[chosen] + rng.uniform(-4, 4, (200, DIM))).astype(np.float32) * units[0]
+    directions = flat[chosen] + rng.uniform(-2, 2, (200, DIM))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    vectors = (directions * rng.uniform(0.2, 5, (200, 1))).astype(np.float32)
     rows = np.empty((200, CODES + 1), np.uint8)
-    sums = encode(vectors, search_in(flat, per_group, books, units, PLACES), CODES, 1, NONE, rows)
-    whole = vectors / units[0]
+    sums = encode(vectors, search_in(flat, per_group, books, units, PLACES), CODES, 1, WHOLE, rows)
+    whole = directions / units[0]
     distances = ((whole[:, None] - flat.astype(np.float32)) ** 2).sum(axis=2)
     found = distances[np.arange(200), rows[:, 0]]
     assert (np.sqrt(found) <= np.sqrt(distances.min(axis=1)) + np.sqrt(DIM) / 2).all()

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
+from correlation import order_quality
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latefold.index.tokens.ordering import hamming_distances, order_codes, order_quality
+from latefold.index.tokens.ordering import hamming_distances, order_codes
 
 
 @given(st.integers(0, 40), st.integers(1, 8), st.integers(0, 2**32 - 1))

@@ -2,22 +2,18 @@
 
 import numpy as np
 import pytest
+from correlation import order_quality
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latefold.encoders.embeddings import TokenEmbeddings
 from latefold.encoders.errors import InvalidEmbeddingsError, InvalidInputError
-from latefold.index.kernels.patches import set_scores
-from latefold.index.tokens.ordering import order_quality
 from latefold.index.tokens.patch import (
     Patch256Codec,
     Patch256R1Codec,
     Patch256R2Codec,
     Patch512Codec,
-    code_sets,
-    pack_nine,
     unique_codes,
-    unpack_nine,
 )
 
 KINDS = [Patch256Codec, Patch512Codec, Patch256R1Codec, Patch256R2Codec]
@@ -113,9 +109,6 @@ def test_unique_codes_score_exactly_like_all_codes(kind, fitted, document_length
         np.testing.assert_array_equal(counts[starts[j] : starts[j + 1]], often)
     scores = chosen.score(queries, codes, offsets)
     np.testing.assert_array_equal(chosen.score(queries, rows, starts), scores)
-    if chosen.bytes_per_token == 1:
-        sets = set_scores(queries, chosen.codebook(0), code_sets(codes, offsets))
-        np.testing.assert_array_equal(sets, scores)
 
 
 def test_the_order_of_tokens_is_irrelevant(fitted):
@@ -132,21 +125,6 @@ def test_ids_near_in_bits_are_near_in_space(fitted):
     entries = fitted[Patch256Codec].params()["codebook0"]
     arbitrary = entries[np.random.default_rng(0).permutation(256)]
     assert order_quality(entries) > 0.2 > 0.1 > abs(order_quality(arbitrary))
-
-
-@settings(deadline=None)
-@given(st.lists(st.integers(0, 511)))
-def test_nine_bits_hold_every_code(codes):
-    packed = pack_nine(np.array(codes, np.int64))
-    assert len(packed) == -(-9 * len(codes) // 8)
-    assert unpack_nine(packed, len(codes)).tolist() == codes
-
-
-def test_nine_bits_refuse_what_they_cannot_hold():
-    with pytest.raises(InvalidInputError, match="0 to 511"):
-        pack_nine(np.array([512]))
-    with pytest.raises(InvalidInputError, match="take 3 bytes"):
-        unpack_nine(np.zeros(2, np.uint8), 2)
 
 
 @each_kind
@@ -188,8 +166,6 @@ def test_samples_that_cannot_be_fitted_are_refused():
     assert Patch256Codec.fit(np.zeros((0, DIM), np.float32)).decode(np.zeros((1, 1), np.uint8)).tolist() == [[0] * DIM]
 
 
-def test_sets_are_of_codes_of_one_byte():
-    with pytest.raises(InvalidInputError, match="one byte"):
-        code_sets(np.zeros((3, 2), np.uint8), np.array([0, 3]))
+def test_offsets_that_do_not_cover_the_rows_are_refused():
     with pytest.raises(InvalidInputError, match="4 token rows"):
         unique_codes(np.zeros((4, 1), np.uint8), np.array([0, 3]))

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from latefold.encoders.errors import InvalidInputError
-from latefold.index.kernels.nearest import NONE
-from latefold.index.tokens.pq import Pq16Codec, Pq32Codec, PqCodec
+from latefold.index.tokens.pq import Pq16Codec, Pq32Codec
 from latefold.index.tokens.rabitq import RabitqCodec
 from latefold.index.tokens.residual import Residual1Codec, Residual2Codec, Residual4Codec
 from latefold.index.tokens.words import WordCodec
@@ -17,15 +16,6 @@ each = pytest.mark.parametrize("kind", ALL)
 def unit(rng, count, dim):
     vectors = rng.standard_normal((count, dim)).astype(np.float32)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
-class _PlainPq(PqCodec):
-    """Two bytes on 256 centroids without a constant."""
-
-    name = "plain"
-    subspaces = 2
-    scaling = NONE
-    most_centroids = 256
 
 
 @each
@@ -91,15 +81,6 @@ def test_rabitq_is_unbiased_over_rotations():
     spread = np.std(found) / np.sqrt(len(found))
     assert abs(np.mean(found) - query @ vector) < 4 * spread + 1e-3
     assert np.std(found) < 2 / np.sqrt(dim)
-
-
-def test_rows_without_a_constant_have_no_finite_bound():
-    vectors = unit(np.random.default_rng(4), 4000, 24)
-    codec = _PlainPq.fit(vectors)
-    codes = codec.encode(vectors)
-    assert codes.shape[1] == codec.bytes_per_token == 3
-    assert np.isinf(codec.error_bound(codes)).all()
-    assert ((codec.decode(codes) - vectors) ** 2).sum(axis=1).mean() < 0.6
 
 
 def test_longer_vectors_than_those_of_the_sample_keep_the_bound():
