@@ -1,6 +1,7 @@
 """Any multi-vector checkpoint that `sentence-transformers` can load (extra `models`).
 
-Native `MultiVectorEncoder`, PyLate and Stanford ColBERT checkpoints, by path or hub name.
+Native `MultiVectorEncoder`, PyLate and Stanford ColBERT checkpoints, by path or hub name; and those with our
+`CrispPooling`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .base import Fingerprint, Progress, Spans
 from .batches import length_batches, require_list
@@ -79,12 +81,19 @@ class SentenceTransformersEncoder:
         return self._encode(self._model.encode_document, texts, progress)
 
     def query_spans(self, texts: Sequence[str]) -> list[Spans]:
-        """Characters of each query vector, `(vectors, 2)` int32 per text; `(0, 0)` for markers and expansion."""
+        """Characters of each query vector, `(vectors, 2)` int32 per text; `(0, 0)` for markers and expansion.
+
+        Pooled vectors as in `document_spans`.
+        """
         require_list(texts)
         return [self._spans(text, "query") for text in texts]
 
     def document_spans(self, texts: Sequence[str]) -> list[Spans]:
-        """Characters of each document vector, `(vectors, 2)` int32 per text; `(0, 0)` for markers and pooled tokens."""
+        """Characters of each document vector, `(vectors, 2)` int32 per text; `(0, 0)` for markers.
+
+        A vector that `CrispPooling` made has the characters of its most similar token among those it stands for; one
+        that another pooling made has `(0, 0)`.
+        """
         require_list(texts)
         return [self._spans(text, "document") for text in texts]
 
@@ -106,8 +115,20 @@ class SentenceTransformersEncoder:
 
     def _spans(self, text: str, task: str) -> Spans:
         """Offsets of the tokens that the model scores, by its own tokenization and its own mask."""
-        if any(pooling.applies_to(task) for pooling in self._poolings()):
-            return np.zeros((len(self.encode_documents([text]).vectors), 2), np.int32)
+        spans, scored = self._token_spans(text, task)
+        poolings = [pooling for pooling in self._poolings() if pooling.applies_to(task)]
+        if not poolings:
+            return spans[scored]
+        encode = self._model.encode_query if task == "query" else self._model.encode_document
+        (made,) = encode([self._without_markers(text)], output_value=None, show_progress_bar=False)
+        kept = made["attention_mask"].bool().cpu().numpy()
+        if len(poolings) > 1 or "central_tokens" not in made:
+            return np.zeros((int(kept.sum()), 2), np.int32)
+        pooled: Spans = spans[made["central_tokens"].cpu().numpy()[kept]]
+        return pooled
+
+    def _token_spans(self, text: str, task: str) -> tuple[Spans, npt.NDArray[np.bool_]]:
+        """Offsets of all tokens, `(tokens, 2)` int32, and which of them the model scores, before any pooling."""
         from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 
         prompt = self._model.prompts.get(task) or ""
@@ -126,8 +147,7 @@ class SentenceTransformersEncoder:
         if offsets is not None:
             known = np.asarray(offsets[0], np.int32)[: len(spans)] - len(prompt)
             spans[: len(known)] = np.where(known[:, :1] >= 0, known, 0)
-        kept: Spans = spans[scored]
-        return kept
+        return spans, scored
 
     def _poolings(self) -> list[Any]:
         from sentence_transformers.multi_vector_encoder.modules import BaseTokenPooling
@@ -148,7 +168,8 @@ def _markers(tokenizer: Any) -> re.Pattern[str]:
 def _load(name: str, folder: Path, threads: int | None, offline: bool, trust_remote_code: bool) -> Any:
     try:
         import torch
-        from sentence_transformers import MultiVectorEncoder
+
+        from .pooling.modules import load_model
     except ImportError as error:
         raise MissingExtraError(f"the model {name!r}", "models") from error
     from huggingface_hub.errors import StrictDataclassError
@@ -158,8 +179,8 @@ def _load(name: str, folder: Path, threads: int | None, offline: bool, trust_rem
         torch.set_num_threads(threads)
     try:
         with _no_progress_bars():
-            return MultiVectorEncoder(
-                str(folder),
+            return load_model(
+                folder,
                 local_files_only=offline or not trust_remote_code,
                 trust_remote_code=trust_remote_code,
                 model_kwargs={"use_safetensors": True, "dtype": "float32"},

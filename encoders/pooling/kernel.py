@@ -1,0 +1,297 @@
+"""Spherical k-means of each text's token vectors, compiled: the pooling of documents on the CPU, without torch.
+
+All Lloyd steps work on the similarities between the tokens of one text, in float64: the similarity of a token to a
+mean is the mean of its similarities to the members, so a step costs additions of rows instead of products of vectors.
+Similarities within 1e-12 count as equal and the first wins, which makes ties the same here and in torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from ..embeddings import FloatArray, IntArray, TokenEmbeddings
+from .base import Assignments, Pooling
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+DoubleArray = npt.NDArray[np.float64]
+
+TIE = 1e-12
+"""Handicap of each later token or cluster: above rounding in float64, so that equal similarities choose the first."""
+SHORTEST = 1e-3
+"""Length below which a mean is not scaled up further: members that cancel out have no direction."""
+_REORDER = ("reassoc", "contract", "nsz")
+
+
+def _kernel(function: Function) -> Function:
+    """Compile on first call, free to reorder sums, and keep the machine code on disk where that can be written."""
+    try:
+        compiled: Function = njit(cache=True, nogil=True, fastmath=set(_REORDER))(function)
+    except RuntimeError:
+        compiled = njit(nogil=True, fastmath=set(_REORDER))(function)
+    return compiled
+
+
+@_kernel
+def _similarities(vectors: FloatArray, gram: DoubleArray) -> None:
+    """Cosines between the rows of `vectors`, `(tokens, dim)` float32, into `gram`; rows of length 0 have cosine 0."""
+    tokens, dim = vectors.shape
+    unit = np.empty((tokens, dim), np.float64)
+    for i in range(tokens):
+        square = 0.0
+        for d in range(dim):
+            value = np.float64(vectors[i, d])
+            unit[i, d] = value
+            square += value * value
+        scale = 1.0 / max(np.sqrt(square), 1e-12)
+        for d in range(dim):
+            unit[i, d] *= scale
+    for j in range(0, tokens, 4):  # four columns at a time: each value read serves four products
+        a, b, c, e = unit[j], unit[min(j + 1, tokens - 1)], unit[min(j + 2, tokens - 1)], unit[min(j + 3, tokens - 1)]
+        for i in range(j, tokens):
+            x = unit[i]
+            dot_a = dot_b = dot_c = dot_e = 0.0
+            for d in range(dim):
+                value = x[d]
+                dot_a += value * a[d]
+                dot_b += value * b[d]
+                dot_c += value * c[d]
+                dot_e += value * e[d]
+            for n, dot in enumerate((dot_a, dot_b, dot_c, dot_e)):
+                if j + n < tokens:
+                    gram[i, j + n] = dot
+                    gram[j + n, i] = dot
+
+
+@_kernel
+def _least(values: DoubleArray) -> int:
+    """Place of the smallest value, the first of equal ones after the handicap of later places."""
+    place, least = 0, np.inf
+    for j in range(len(values)):
+        if values[j] + TIE * j < least:
+            place, least = j, values[j] + TIE * j
+    return place
+
+
+@_kernel
+def _start(gram: DoubleArray, weights: DoubleArray, seed: int, rows: DoubleArray) -> None:
+    """Similarities of the first centres into `rows`, `(clusters, tokens)`: a central token, then the farthest ones."""
+    tokens = len(gram)
+    nearest = np.zeros(tokens)  # of each token, the negative similarity to the text's mean
+    total = 0.0
+    for i in range(tokens):
+        total += weights[i]
+        for j in range(tokens):
+            nearest[j] -= weights[i] * gram[i, j]
+    for j in range(tokens):
+        nearest[j] /= total
+    for _ in range(seed % tokens):
+        nearest[_least(nearest)] = np.inf
+    token = _least(nearest)
+    for j in range(tokens):
+        nearest[j] = -np.inf
+    for k in range(len(rows)):
+        for j in range(tokens):
+            rows[k, j] = gram[token, j]
+            nearest[j] = max(nearest[j], gram[token, j])
+        nearest[token] = np.inf
+        token = _least(nearest)
+
+
+@_kernel
+def _means(gram: DoubleArray, labels: Assignments, weights: DoubleArray, rows: DoubleArray) -> None:
+    """Similarities of each cluster's mean, scaled to length 1, into `rows`, `(clusters, tokens)`."""
+    tokens = len(gram)
+    total = np.zeros(len(rows))
+    square = np.zeros(len(rows))
+    for k in range(len(rows)):
+        for j in range(tokens):
+            rows[k, j] = 0.0
+    for i in range(tokens):
+        row, source, weight = rows[labels[i]], gram[i], weights[i]
+        for j in range(tokens):
+            row[j] += weight * source[j]
+        total[labels[i]] += weight
+    for i in range(tokens):
+        square[labels[i]] += weights[i] * rows[labels[i], i]
+    for k in range(len(rows)):
+        length = np.sqrt(max(square[k] / (total[k] * total[k]), SHORTEST * SHORTEST))
+        scale = 1.0 / (total[k] * length)
+        for j in range(tokens):
+            rows[k, j] *= scale
+
+
+@_kernel
+def _nearest(rows: DoubleArray, labels: Assignments) -> None:
+    """Label each token with the row most similar to it; then fill the clusters that got none."""
+    clusters, tokens = rows.shape
+    best = np.empty(tokens)
+    for j in range(tokens):
+        best[j], labels[j] = -np.inf, 0
+    for k in range(clusters):
+        row = rows[k]
+        for j in range(tokens):
+            value = row[j] - TIE * k
+            better = value > best[j]
+            best[j] = value if better else best[j]
+            labels[j] = k if better else labels[j]
+    count = np.zeros(clusters, np.int64)
+    for j in range(tokens):
+        count[labels[j]] += 1
+        best[j] += TIE * labels[j] + TIE * j
+    for k in range(clusters):
+        if count[k] > 0:
+            continue
+        token, least = 0, np.inf
+        for j in range(tokens):
+            if best[j] < least and count[labels[j]] > 1:
+                token, least = j, best[j]
+        count[labels[token]] -= 1
+        labels[token], count[k], best[token] = k, 1, np.inf
+
+
+@_kernel
+def _cluster(
+    vectors: FloatArray,
+    weights: DoubleArray,
+    clusters: int,
+    iterations: int,
+    seed: int,
+    gram: DoubleArray,
+    labels: Assignments,
+) -> None:
+    """Clusters of one text, numbered by their first tokens, into `labels`, `(tokens,)` int32."""
+    tokens = len(vectors)
+    _similarities(vectors, gram)
+    rows = np.empty((clusters, tokens))
+    _start(gram, weights, seed, rows)
+    _nearest(rows, labels)
+    before = np.empty(tokens, np.int32)
+    for _ in range(iterations):
+        for j in range(tokens):
+            before[j] = labels[j]
+        _means(gram, labels, weights, rows)
+        _nearest(rows, labels)
+        moved = 0
+        for j in range(tokens):
+            moved += before[j] != labels[j]
+        if moved == 0:
+            break
+    place = np.zeros(clusters, np.int32)
+    known = 0
+    for j in range(tokens):
+        if place[labels[j]] == 0:
+            known += 1
+            place[labels[j]] = known
+        labels[j] = place[labels[j]] - 1
+
+
+@_kernel
+def _pool_text(
+    vectors: FloatArray, weights: DoubleArray, labels: Assignments, renormalize: bool, pooled: FloatArray
+) -> None:
+    """Weighted means of the members of each cluster, `(clusters, dim)` float32."""
+    sums = np.zeros(pooled.shape)
+    total = np.zeros(len(pooled))
+    for j in range(len(vectors)):
+        row, weight = sums[labels[j]], weights[j]
+        for d in range(vectors.shape[1]):
+            row[d] += weight * vectors[j, d]
+        total[labels[j]] += weight
+    for k in range(len(pooled)):
+        scale = 1.0 / total[k]
+        if renormalize:
+            square = 0.0
+            for d in range(pooled.shape[1]):
+                square += sums[k, d] * sums[k, d]
+            scale /= max(np.sqrt(square) * scale, 1e-12)
+        for d in range(pooled.shape[1]):
+            pooled[k, d] = sums[k, d] * scale
+
+
+@_kernel
+def _cluster_texts(
+    vectors: FloatArray,
+    offsets: IntArray,
+    bounds: IntArray,
+    weights: DoubleArray,
+    iterations: int,
+    seed: int,
+    labels: Assignments,
+) -> None:
+    """Clusters of each text by itself; a text that keeps all tokens has a cluster for each."""
+    longest = 0
+    for n in range(len(offsets) - 1):
+        tokens = offsets[n + 1] - offsets[n]
+        if bounds[n + 1] - bounds[n] < tokens:
+            longest = max(longest, tokens)
+    memory = np.empty(longest * longest)
+    for n in range(len(offsets) - 1):
+        start, stop, clusters = offsets[n], offsets[n + 1], bounds[n + 1] - bounds[n]
+        tokens = stop - start
+        if clusters == tokens:
+            for j in range(tokens):
+                labels[start + j] = j
+            continue
+        gram = memory[: tokens * tokens].reshape(tokens, tokens)
+        _cluster(vectors[start:stop], weights[start:stop], clusters, iterations, seed, gram, labels[start:stop])
+
+
+@_kernel
+def _pool_texts(
+    vectors: FloatArray,
+    offsets: IntArray,
+    bounds: IntArray,
+    weights: DoubleArray,
+    labels: Assignments,
+    renormalize: bool,
+    pooled: FloatArray,
+) -> None:
+    """Means of each text's clusters, or a copy where it keeps all tokens."""
+    for n in range(len(offsets) - 1):
+        start, stop, first, last = offsets[n], offsets[n + 1], bounds[n], bounds[n + 1]
+        if last - first < stop - start:
+            own = weights[start:stop], labels[start:stop]
+            _pool_text(vectors[start:stop], own[0], own[1], renormalize, pooled[first:last])
+            continue
+        for j in range(stop - start):
+            for d in range(vectors.shape[1]):
+                pooled[first + j, d] = vectors[start + j, d]
+
+
+def cluster_texts(
+    vectors: FloatArray, offsets: IntArray, bounds: IntArray, weights: DoubleArray, pooling: Pooling
+) -> Assignments:
+    """The cluster of each token, `(total,)` int32; releases the GIL.
+
+    vectors: `(total, dim)` float32. offsets: `(n + 1,)` int64, where the tokens of each text begin.
+    bounds: `(n + 1,)` int64, where the clusters of each text begin, at most as many as it has tokens.
+    weights: `(total,)` float64 in (0, 1], the importance of each token in its cluster's mean.
+    """
+    labels = np.empty(len(vectors), np.int32)
+    _cluster_texts(
+        _frozen(vectors), _frozen(offsets), _frozen(bounds), weights, pooling.iterations, pooling.seed, labels
+    )
+    return labels
+
+
+def pool_clusters(
+    embeddings: TokenEmbeddings, bounds: IntArray, weights: DoubleArray, pooling: Pooling
+) -> tuple[TokenEmbeddings, Assignments]:
+    """Cluster means of each text, and `cluster_texts`."""
+    vectors, offsets = _frozen(embeddings.vectors), _frozen(embeddings.offsets)
+    labels = cluster_texts(vectors, offsets, bounds, weights, pooling)
+    pooled = np.empty((int(bounds[-1]), embeddings.dim), np.float32)
+    _pool_texts(vectors, offsets, _frozen(bounds), weights, labels, pooling.renormalize, pooled)
+    return TokenEmbeddings(pooled, bounds), labels
+
+
+def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The array as a kernel's input: contiguous, aligned and read-only, so that all inputs share one signature."""
+    view = np.require(array, requirements=("C", "A")).view()
+    view.flags.writeable = False
+    return view

@@ -1,0 +1,295 @@
+"""CRISP pooling in torch: batched, and differentiable through the members of each cluster (extra `models`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sentence_transformers import MultiVectorEncoder
+from sentence_transformers.multi_vector_encoder.modules import BaseTokenPooling
+from torch import Tensor
+from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
+
+from ..batches import length_batches
+from ..checkpoint import MODULES_FILE
+from ..errors import InvalidInputError
+from .base import MAX_TOKENS, Pooling
+from .kernel import TIE, cluster_texts
+
+TOKENS_PER_BATCH = 16_384
+
+
+class CrispPooling(BaseTokenPooling):  # type: ignore[misc]  # its base is untyped
+    """A module of a `MultiVectorEncoder`, after its normalization, that pools documents, queries or both.
+
+    documents, queries: poolings by name, as `Pooling.parse` reads them. It is saved with the checkpoint; `load_model`
+    and `load_encoder` load that again. It also serves one call: `encode_document(texts, token_pooling=...)`.
+
+    Outside training, `forward` leaves the place of the token that is most similar to each pooled vector, among the
+    tokens it stands for, in the feature `central_tokens`, `(batch, kept)` int64.
+    """
+
+    config_keys = ["documents", "queries"]  # noqa: RUF012  # as the base class declares it
+
+    def __init__(self, documents: str = "none", queries: str = "none") -> None:
+        self.poolings = {"document": Pooling.parse(documents), "query": Pooling.parse(queries)}
+        super().__init__(tasks=[task for task, pooling in self.poolings.items() if pooling.kind != "none"])
+
+    @property
+    def documents(self) -> str:
+        """The pooling of documents."""
+        return str(self.poolings["document"])
+
+    @property
+    def queries(self) -> str:
+        """The pooling of queries."""
+        return str(self.poolings["query"])
+
+    def forward(self, features: dict[str, Tensor], task: str | None = None) -> dict[str, Tensor]:
+        """Replace `token_embeddings` and `attention_mask` by pooled ones where `task` is pooled."""
+        if not self.applies_to(task):
+            return features
+        embeddings, mask = features["token_embeddings"], features["attention_mask"].bool()
+        pooling = self.poolings[task or "document"]
+        places = assign(embeddings, mask, pooling)
+        pooled, kept = _means(embeddings, mask, places, pooling, None)
+        if not self.training:
+            features["central_tokens"] = _central_tokens(embeddings, places, pooled)
+        features["token_embeddings"], features["attention_mask"] = pooled, kept
+        return features
+
+    def pool(
+        self,
+        embeddings: list[Tensor] | Tensor,
+        *,
+        task: str | None = None,
+        attention_mask: Tensor | None = None,
+        padding_side: str = "right",
+    ) -> list[Tensor] | Tensor:
+        """Pool token embeddings that were encoded before; those of a task that is not pooled come back unchanged.
+
+        embeddings: a list of `(tokens, dim)` tensors, or `(batch, length, dim)` with its mask, `(batch, length)`;
+        without a mask, rows of zeros at the padding side are padding. Returns the same kind, padded on that side.
+        """
+        if not self.applies_to(task):
+            return embeddings
+        if isinstance(embeddings, Tensor):
+            if embeddings.ndim != 3 or padding_side not in ("left", "right"):
+                raise InvalidInputError(
+                    f"got embeddings of shape {tuple(embeddings.shape)} and padding_side {padding_side!r};"
+                    " expected (batch, length, dim) and left or right"
+                )
+            if not len(embeddings):
+                return embeddings.new_zeros((0, 0, embeddings.shape[2]))
+            mask = _not_padding(embeddings, padding_side) if attention_mask is None else attention_mask.bool()
+            texts = [text[tokens] for text, tokens in zip(embeddings, mask, strict=True)]
+            pooled = self._pool_list(texts, self.poolings[task or "document"])
+            return pad_sequence(pooled, batch_first=True, padding_side=padding_side)
+        return self._pool_list(embeddings, self.poolings[task or "document"])
+
+    def pool_one(self, embedding: Tensor, **_kwargs: Any) -> Tensor:
+        """The pooled vectors of one document, `(kept, dim)`, given its `(tokens, dim)`."""
+        return self._pool_list([embedding], self.poolings["document"])[0]
+
+    def _pool_list(self, texts: list[Tensor], pooling: Pooling) -> list[Tensor]:
+        pooled = list(texts)
+        if any(text.ndim != 2 for text in texts):
+            raise InvalidInputError("expected a list of (tokens, dim) tensors")
+        for batch in length_batches(np.array([len(text) for text in texts], np.int64), TOKENS_PER_BATCH):
+            padded = pad_sequence([texts[i] for i in batch], batch_first=True)
+            lengths = torch.tensor([len(texts[i]) for i in batch], device=padded.device)
+            mask = torch.arange(padded.shape[1], device=padded.device) < lengths.unsqueeze(1)
+            for i, vectors, kept in zip(batch, *crisp_pool(padded, mask, pooling), strict=True):
+                pooled[i] = vectors[kept]
+        return pooled
+
+
+def load_model(folder: str | Path, **settings: Any) -> MultiVectorEncoder:
+    """The `MultiVectorEncoder` of a checkpoint whose modules are those of sentence-transformers and `CrispPooling`.
+
+    sentence-transformers imports no other module classes than its own unless told to trust all code that a checkpoint
+    names. Here it is handed the one class more, so that nothing else needs to be trusted.
+
+    settings: as `MultiVectorEncoder` takes them.
+    """
+    own = {f"{CrispPooling.__module__}.{CrispPooling.__qualname__}": CrispPooling}
+    modules = Path(folder) / MODULES_FILE
+    if not modules.is_file() or not any(f'"{name}"' in modules.read_text("utf-8") for name in own):
+        return MultiVectorEncoder(str(folder), **settings)
+    return MultiVectorEncoder._load_with_module_classes(str(folder), own, **settings)  # noqa: SLF001  # no public way
+
+
+def crisp_pool(
+    embeddings: Tensor, mask: Tensor, pooling: Pooling, weights: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The pooled vectors of a padded batch.
+
+    embeddings: `(batch, length, dim)`; mask: `(batch, length)`, true where there is a token.
+    weights: `(batch, length)` importance of each token in its cluster's mean, as `pool` takes it.
+
+    Returns `(batch, kept, dim)` vectors, zero where a text has fewer, and their `(batch, kept)` bool mask. Gradients
+    flow through the means: each member of a cluster receives its share of the mean's gradient.
+    """
+    mask = mask.bool()
+    scaled = None if weights is None else _token_weights(weights, mask)
+    places = assign(embeddings, mask, pooling, scaled)
+    return _means(embeddings, mask, places, pooling, scaled)
+
+
+def assign(embeddings: Tensor, mask: Tensor, pooling: Pooling, weights: Tensor | None = None) -> Tensor:
+    """`(batch, length)` int64: the place of each token's pooled vector in its text, -1 for padding and dropped ones.
+
+    weights: `(batch, length)` in (0, 1].
+    """
+    lengths = mask.sum(1)
+    kept = torch.tensor([pooling.kept(n) for n in lengths.tolist()], dtype=torch.long, device=mask.device)
+    places = mask.cumsum(1) - 1
+    if pooling.kind == "spacing":
+        size = int(pooling.size)
+        places = torch.where(places % size == 0, places // size, -1)
+    elif not pooling.clusters:
+        places = places - (lengths - kept).unsqueeze(1)
+    else:
+        if mask.shape[1] > MAX_TOKENS:
+            raise InvalidInputError(f"texts of {mask.shape[1]} tokens are too long to cluster (at most {MAX_TOKENS})")
+        rows = (kept < lengths).nonzero().squeeze(1)
+        if len(rows):
+            row_weights = mask[rows].double() if weights is None else weights[rows].double()
+            cluster = cluster_on_cpu if mask.device.type == "cpu" else cluster_batch
+            places[rows] = cluster(embeddings.detach()[rows], mask[rows], kept[rows], row_weights, pooling)
+    return torch.where(mask, places.clamp_min(-1), -1)
+
+
+def _means(
+    embeddings: Tensor, mask: Tensor, places: Tensor, pooling: Pooling, weights: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    size = int(places.max()) + 1 if places.numel() else 0
+    slots = torch.arange(size, device=places.device)
+    member = (places.unsqueeze(1) == slots.view(1, -1, 1)).to(embeddings.dtype)
+    count = member.sum(2, keepdim=True)
+    if weights is not None:
+        member = member * weights.to(embeddings.dtype).unsqueeze(1)
+    share = member / member.sum(2, keepdim=True).clamp_min(torch.finfo(embeddings.dtype).tiny)
+    with torch.autocast(embeddings.device.type, enabled=False):
+        pooled = torch.bmm(share, embeddings.masked_fill(~mask.unsqueeze(2), 0))
+    if pooling.clusters and pooling.renormalize:
+        merged = (count > 1).any(1, keepdim=True)
+        pooled = torch.where(merged, functional.normalize(pooled, dim=-1), pooled)
+    return pooled, count.squeeze(2) > 0
+
+
+def _central_tokens(embeddings: Tensor, places: Tensor, pooled: Tensor) -> Tensor:
+    """`(batch, kept)` int64: the token most similar to each pooled vector among those it stands for."""
+    similarity = torch.bmm(pooled.detach(), embeddings.detach().transpose(1, 2))
+    slots = torch.arange(pooled.shape[1], device=places.device).view(1, -1, 1)
+    return similarity.masked_fill(places.unsqueeze(1) != slots, -torch.inf).argmax(2)
+
+
+def _not_padding(embeddings: Tensor, padding_side: str) -> Tensor:
+    """`(batch, length)` bool: false for the rows of zeros at the padding side."""
+    known = (embeddings != 0).any(2)
+    if padding_side == "left":
+        return known.cumsum(1) > 0
+    return known.flip(1).cumsum(1).flip(1) > 0
+
+
+def _token_weights(weights: Tensor, mask: Tensor) -> Tensor:
+    given = torch.where(mask, weights.detach().double(), 0)
+    largest = given.amax(1, keepdim=True) if given.shape[1] else given.sum(1, keepdim=True)
+    return torch.where(largest > 0, (given / largest).clamp_min(1e-6), 1.0)
+
+
+def cluster_on_cpu(embeddings: Tensor, mask: Tensor, kept: Tensor, weights: Tensor, pooling: Pooling) -> Tensor:
+    """`cluster_batch` by the compiled kernel, which takes a fraction of its time on a CPU."""
+    offsets, bounds = (np.concatenate([[0], counts.numpy()]).cumsum() for counts in (mask.sum(1), kept))
+    labels = cluster_texts(embeddings[mask].float().numpy(), offsets, bounds, weights[mask].numpy(), pooling)
+    places = torch.full(mask.shape, -1)
+    places[mask] = torch.from_numpy(labels).long()
+    return places
+
+
+def cluster_batch(embeddings: Tensor, mask: Tensor, kept: Tensor, weights: Tensor, pooling: Pooling) -> Tensor:
+    """`(batch, length)` int64 clusters, numbered by their first tokens, of texts that have more tokens than they keep.
+
+    embeddings: `(batch, length, dim)`, detached. mask: `(batch, length)` bool. kept: `(batch,)` int64 clusters.
+    weights: `(batch, length)` float64 in (0, 1].
+    """
+    exact = torch.float32 if embeddings.device.type == "mps" else torch.float64  # all that Apple's GPUs have
+    unit = torch.where(mask.unsqueeze(2), embeddings, 0).to(exact)
+    unit = functional.normalize(unit, dim=-1)
+    weights = torch.where(mask, weights, 0).to(exact)
+    gram = torch.bmm(unit, unit.transpose(1, 2))
+    labels = _start(gram, mask, kept, weights, pooling.seed)
+    final = labels.clone()
+    rows = torch.arange(len(labels), device=labels.device)
+    for _ in range(pooling.iterations):
+        moved = _step(gram, labels, mask, kept, weights)
+        changed = (moved != labels).any(1)
+        final[rows] = labels = moved
+        active = int(changed.sum())
+        if not active:
+            break
+        if 2 * active <= len(rows):
+            gram, labels, mask = gram[changed], labels[changed], mask[changed]
+            kept, weights, rows = kept[changed], weights[changed], rows[changed]
+    return _by_first_token(final)
+
+
+def _start(gram: Tensor, mask: Tensor, kept: Tensor, weights: Tensor, seed: int) -> Tensor:
+    batch, length = mask.shape
+    rows = torch.arange(batch, device=mask.device)
+    later = TIE * torch.arange(length, device=mask.device, dtype=gram.dtype)
+    central = torch.bmm(gram, weights.unsqueeze(2)).squeeze(2) / weights.sum(1, keepdim=True)
+    order = torch.where(mask, later - central, torch.inf).argsort(dim=1)
+    token = order.gather(1, (seed % mask.sum(1)).unsqueeze(1)).squeeze(1)
+    nearest = torch.where(mask, -torch.inf, torch.inf).to(gram.dtype)
+    seeds = []
+    for _ in range(int(kept.max())):
+        seeds.append(token)
+        nearest = torch.maximum(nearest, gram[rows, token])
+        nearest[rows, token] = torch.inf
+        token = (nearest + later).argmin(1)
+    chosen = torch.stack(seeds, 1)
+    return _nearest(gram[rows.unsqueeze(1), chosen], mask, kept)
+
+
+def _step(gram: Tensor, labels: Tensor, mask: Tensor, kept: Tensor, weights: Tensor) -> Tensor:
+    slots = torch.arange(int(kept.max()), device=labels.device)
+    member = (labels.unsqueeze(1) == slots.view(1, -1, 1)) * weights.unsqueeze(1)
+    share = member / member.sum(2, keepdim=True).clamp_min(1e-30)
+    means = torch.bmm(share, gram)
+    length = (share * means).sum(2, keepdim=True).clamp_min(1e-6).sqrt()
+    return _nearest(means / length, mask, kept)
+
+
+def _nearest(similarity: Tensor, mask: Tensor, kept: Tensor) -> Tensor:
+    """`(batch, length)` the cluster of each token, -1 for padding, given `(batch, clusters, length)` similarities."""
+    slots = torch.arange(similarity.shape[1], device=mask.device)
+    absent = slots >= kept.unsqueeze(1)
+    value, labels = (similarity - TIE * slots.view(1, -1, 1)).masked_fill(absent.unsqueeze(2), -torch.inf).max(1)
+    later = TIE * torch.arange(mask.shape[1], device=mask.device, dtype=value.dtype)
+    own = value + TIE * labels + later
+    while True:
+        count = torch.zeros(absent.shape, dtype=torch.long, device=mask.device).scatter_add_(1, labels, mask.long())
+        empty = (count == 0) & ~absent
+        rows = empty.any(1).nonzero().squeeze(1)
+        if not len(rows):
+            return torch.where(mask, labels, -1)
+        movable = mask[rows] & (count[rows].gather(1, labels[rows]) > 1)
+        token = torch.where(movable, own[rows], torch.inf).argmin(1)
+        labels[rows, token] = empty[rows].long().argmax(1)
+        own[rows, token] = torch.inf
+
+
+def _by_first_token(labels: Tensor) -> Tensor:
+    """The same clusters, numbered in the order of their first tokens."""
+    batch, length = labels.shape
+    index = torch.arange(length, device=labels.device).expand(batch, -1)
+    known = labels.clamp_min(0)
+    first = torch.full((batch, int(labels.max()) + 1), length, device=labels.device)
+    first.scatter_reduce_(1, known, torch.where(labels >= 0, index, length), "amin")
+    place = first.argsort(dim=1).argsort(dim=1)
+    return torch.where(labels >= 0, place.gather(1, known), -1)
