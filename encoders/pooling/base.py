@@ -1,9 +1,10 @@
 """What a pooling keeps of a text, by name (`c8`, `c33%`, `k2`, `tail8`), and `pool`, which applies one without torch.
 
 The clusters are those of spherical k-means over the token vectors of one text, by itself. The first centre is the token
-nearest to the text's mean, the next always the token farthest from all centres; then come Lloyd steps until nothing
-moves. A cluster without members takes over the token that fits its own cluster worst. No random numbers: a text's
-clusters depend on its vectors only, not on its batch and, but for exact ties, not on their order.
+nearest to the text's mean, the next always the token that raises the mean similarity of all tokens to their nearest
+centre most (greedy facility location); then come Lloyd steps until nothing moves. A cluster without members takes over
+the token that fits its own cluster worst. No random numbers: a text's clusters depend on its vectors only, not on its
+batch and, but for exact ties, not on their order.
 """
 
 from __future__ import annotations

@@ -79,27 +79,43 @@ def _least(values: DoubleArray) -> int:
 
 @_kernel
 def _start(gram: DoubleArray, weights: DoubleArray, seed: int, rows: DoubleArray) -> None:
-    """Similarities of the first centres into `rows`, `(clusters, tokens)`: a central token, then the farthest ones."""
+    """Similarities of the first centres into `rows`, `(clusters, tokens)`: tokens that represent the others best.
+
+    Each is the token that raises the mean similarity of all tokens to their nearest centre most. That gain never rises
+    as centres are added, so it is found anew only for tokens whose last known gain still leads (Minoux 1978).
+    """
     tokens = len(gram)
-    nearest = np.zeros(tokens)  # of each token, the negative similarity to the text's mean
-    total = 0.0
+    total = weights.sum()
+    losses = np.zeros(tokens)
     for i in range(tokens):
-        total += weights[i]
         for j in range(tokens):
-            nearest[j] -= weights[i] * gram[i, j]
+            losses[j] -= weights[i] * gram[i, j]
     for j in range(tokens):
-        nearest[j] /= total
+        losses[j] /= total
     for _ in range(seed % tokens):
-        nearest[_least(nearest)] = np.inf
-    token = _least(nearest)
-    for j in range(tokens):
-        nearest[j] = -np.inf
+        losses[_least(losses)] = np.inf
+    token = _least(losses)
+    losses[:] = -np.inf
+    covered = np.full(tokens, -np.inf)
+    known = np.zeros(tokens, np.int64)
     for k in range(len(rows)):
+        while k and known[token] != k:
+            losses[token], known[token] = -_gain(gram[token], covered, weights) / total, k
+            token = _least(losses)
         for j in range(tokens):
             rows[k, j] = gram[token, j]
-            nearest[j] = max(nearest[j], gram[token, j])
-        nearest[token] = np.inf
-        token = _least(nearest)
+            covered[j] = max(covered[j], gram[token, j])
+        losses[token] = np.inf
+        token = _least(losses)
+
+
+@_kernel
+def _gain(similarities: DoubleArray, covered: DoubleArray, weights: DoubleArray) -> float:
+    """By how much a token as a further centre raises the weighted sum of similarities to the nearest centre."""
+    gain = 0.0
+    for j in range(len(covered)):
+        gain += weights[j] * max(similarities[j] - covered[j], 0.0)
+    return gain
 
 
 @_kernel

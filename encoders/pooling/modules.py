@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from ..batches import length_batches
 from ..checkpoint import MODULES_FILE
 from ..errors import InvalidInputError
+from ..training.modules import TokenHead
 from .base import MAX_TOKENS, Pooling
 from .kernel import TIE, cluster_texts
 
@@ -108,14 +109,14 @@ class CrispPooling(BaseTokenPooling):  # type: ignore[misc]  # its base is untyp
 
 
 def load_model(folder: str | Path, **settings: Any) -> MultiVectorEncoder:
-    """The `MultiVectorEncoder` of a checkpoint whose modules are those of sentence-transformers and `CrispPooling`.
+    """The `MultiVectorEncoder` of a checkpoint of modules of sentence-transformers, `CrispPooling` and `TokenHead`.
 
     sentence-transformers imports no other module classes than its own unless told to trust all code that a checkpoint
-    names. Here it is handed the one class more, so that nothing else needs to be trusted.
+    names. Here it is handed the two classes more, so that nothing else needs to be trusted.
 
     settings: as `MultiVectorEncoder` takes them.
     """
-    own = {f"{CrispPooling.__module__}.{CrispPooling.__qualname__}": CrispPooling}
+    own = {f"{module.__module__}.{module.__qualname__}": module for module in (CrispPooling, TokenHead)}
     modules = Path(folder) / MODULES_FILE
     if not modules.is_file() or not any(f'"{name}"' in modules.read_text("utf-8") for name in own):
         return MultiVectorEncoder(str(folder), **settings)
@@ -245,13 +246,15 @@ def _start(gram: Tensor, mask: Tensor, kept: Tensor, weights: Tensor, seed: int)
     central = torch.bmm(gram, weights.unsqueeze(2)).squeeze(2) / weights.sum(1, keepdim=True)
     order = torch.where(mask, later - central, torch.inf).argsort(dim=1)
     token = order.gather(1, (seed % mask.sum(1)).unsqueeze(1)).squeeze(1)
-    nearest = torch.where(mask, -torch.inf, torch.inf).to(gram.dtype)
+    taken, share = ~mask, (weights / weights.sum(1, keepdim=True)).unsqueeze(2)
+    covered = torch.full_like(later, -torch.inf).expand(batch, length)
     seeds = []
     for _ in range(int(kept.max())):
         seeds.append(token)
-        nearest = torch.maximum(nearest, gram[rows, token])
-        nearest[rows, token] = torch.inf
-        token = (nearest + later).argmin(1)
+        taken = taken.scatter(1, token.unsqueeze(1), value=True)
+        covered = torch.maximum(covered, gram[rows, token])
+        gain = torch.bmm((gram - covered.unsqueeze(1)).clamp_min(0), share).squeeze(2)
+        token = torch.where(taken, torch.inf, later - gain).argmin(1)
     chosen = torch.stack(seeds, 1)
     return _nearest(gram[rows.unsqueeze(1), chosen], mask, kept)
 

@@ -27,9 +27,10 @@ def reference(x: np.ndarray, pooling: Pooling, w: np.ndarray | None = None) -> t
     later = TIE * np.arange(count)
     tokens = [int(np.argsort(later - unit @ (w @ unit) / w.sum())[pooling.seed % count])]
     while len(tokens) < k:
-        nearest = (unit @ unit[tokens].T).max(axis=1)
-        nearest[tokens] = np.inf
-        tokens.append(int(np.argmin(nearest + later)))
+        covered = (unit @ unit[tokens].T).max(axis=1)
+        gain = np.maximum(unit @ unit.T - covered, 0) @ w / w.sum()
+        gain[tokens] = -np.inf
+        tokens.append(int(np.argmin(later - gain)))
     labels = nearest_centre(unit, unit[tokens])
     for _ in range(pooling.iterations):
         moved = nearest_centre(unit, np.array([direction(unit[labels == c], w[labels == c]) for c in range(k)]))
