@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -92,18 +93,23 @@ def load_encoder(
 ) -> Encoder:
     """Load an encoder by name.
 
-    name: `"default"`, a bundled model (`"minilm"`, `"minilm-128"`), or the local path or hub name of a
-    `sentence-transformers` multi-vector checkpoint (extra `models`).
+    name: `"default"`; a bundled model or the path of a folder that latefold exported, either as `NAME[-DIM][:POOLING]`
+    with fewer dimensions and a pooling of documents (`"minilm"`, `"minilm-128"`, `"minilm-128:c33%"`, see `Pooling`);
+    or the local path or hub name of a `sentence-transformers` multi-vector checkpoint (extra `models`).
     threads: CPU threads to use; all cores when None. offline: never reach for the network.
     trust_remote_code: let a hub checkpoint run its own Python code; off unless asked for.
 
-    Raises `EncoderError` when the model cannot be loaded, `MissingExtraError` when the extra is not installed.
+    Raises `EncoderError` when the model cannot be loaded, `InvalidInputError` when it does not offer the dimensions or
+    the pooling has no meaning, `MissingExtraError` when the extra is not installed.
     """
-    from .onnx_text import BUNDLED, OnnxTextEncoder
+    from .model_folder import find_model
 
-    name = DEFAULT_ENCODER if name == "default" else str(name)
-    if name in BUNDLED:
-        return OnnxTextEncoder.bundled(name, threads=threads)
+    text = re.sub("^default(?=$|-[0-9]|:)", DEFAULT_ENCODER, str(name))
+    choice = find_model(text)
+    if choice is not None:
+        from .onnx_text import OnnxTextEncoder
+
+        return OnnxTextEncoder.of(choice, threads=threads)
     from .sentence import SentenceTransformersEncoder
 
-    return SentenceTransformersEncoder(name, threads=threads, offline=offline, trust_remote_code=trust_remote_code)
+    return SentenceTransformersEncoder(text, threads=threads, offline=offline, trust_remote_code=trust_remote_code)

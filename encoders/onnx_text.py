@@ -1,114 +1,102 @@
-"""The bundled text encoder: an ONNX graph and a tokenizer file, run by onnxruntime without torch."""
+"""Text encoders of a model folder: a tokenizer and an ONNX graph, a head where there is one; no torch."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from .base import Fingerprint, Progress, Spans
 from .batches import length_batches, require_list
 from .embeddings import FloatArray, IntArray, TokenEmbeddings
 from .errors import EncoderError, InvalidInputError
+from .head import HEAD_FILE, Head
+from .model_folder import (
+    GRAPH_FILE,
+    NO_POOLING,
+    TOKENIZER_FILE,
+    ModelChoice,
+    ModelFolder,
+    find_bundled,
+)
+from .pooling.base import Assignments, Pooling, pool
 
 if TYPE_CHECKING:
     import onnxruntime
     import tokenizers
 
-MODELS = Path(__file__).parent / "models"
-BUNDLED: Mapping[str, tuple[str, int]] = {"minilm": ("minilm", 384), "minilm-128": ("minilm", 128)}
-"""Name of a bundled encoder to its folder under `models/` and the number of leading dimensions it keeps."""
-
-GRAPH_FILE, TOKENIZER_FILE = "model.onnx", "tokenizer.json"
 TOKENS_PER_BATCH = 256
 """Small enough for the activations to stay in the cache of one core, which measures faster than larger batches."""
 CACHED_QUERIES = 128
 CHARACTERS_PER_TOKEN = 128
 """Text beyond `max_tokens` times this is not even tokenized: bounds the work on a huge text, which is cut anyway."""
 
+_INPUTS = dict.fromkeys(("ids", "lengths", "dims"), "tensor(int64)")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
-@dataclass(frozen=True)
-class ModelFolder:
-    """A bundled model: its folder, and what its `model.json` says.
+class _Loaded(NamedTuple):
+    """The opened files of a model. width: dimensions that the graph is asked for, before the head."""
 
-    dims: dimensions of the graph's vectors; any prefix of them, rescaled to length 1, is usable too.
-    max_tokens: longest text in tokens, markers included; more is cut. checksums: file name to SHA-256.
-    """
-
-    path: Path
-    dims: int
-    max_tokens: int
-    checksums: Mapping[str, str]
-
-    @classmethod
-    def read(cls, path: Path) -> ModelFolder:
-        """Read `model.json`. Raises `EncoderError` naming the file when it is missing or unusable."""
-        file = path / "model.json"
-        try:
-            content = json.loads(file.read_bytes())
-            return cls(
-                path,
-                int(content["dims"]),
-                int(content["max_tokens"]),
-                {str(name): str(digest) for name, digest in content["sha256"].items()},
-            )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise EncoderError(f"cannot read the model description {file}: {error!r}; reinstall latefold") from error
-
-    def bytes_of(self, name: str) -> bytes:
-        """Content of one file, checked. Raises `EncoderError` when it is missing or differs from its checksum."""
-        file = self.path / name
-        try:
-            content = file.read_bytes()
-        except OSError as error:
-            raise EncoderError(f"cannot read the model file {file}: {error}; reinstall latefold") from error
-        if hashlib.sha256(content).hexdigest() != self.checksums.get(name):
-            raise EncoderError(f"the model file {file} differs from its checksum; reinstall latefold")
-        return content
+    tokenizer: tokenizers.Tokenizer
+    session: onnxruntime.InferenceSession
+    head: Head | None
+    width: int
 
 
 class OnnxTextEncoder:
-    """Token embeddings of texts on the CPU; each vector has length 1, and every token keeps its vector.
+    """Token embeddings of texts on the CPU; each vector has length 1, unless a pooling of raw means is asked for.
 
     Files are opened on first use. A text's vectors do not depend on the texts encoded with it.
     """
 
-    def __init__(self, name: str, folder: ModelFolder, dim: int, *, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        folder: ModelFolder,
+        dim: int | None = None,
+        *,
+        pooling: Pooling | None = None,
+        threads: int | None = None,
+    ) -> None:
+        """Encode with the model in `folder`, to `dim` dimensions (all when None), on `threads` threads (all cores).
+
+        pooling: of documents; the model's own when None. Queries keep the vectors of all their tokens.
+
+        Raises `InvalidInputError` on a number of threads or dimensions that cannot be had.
+        """
         if threads is not None and threads < 1:
             raise InvalidInputError(f"threads is {threads}; expected at least 1, or None for all cores")
-        if not 1 <= dim <= folder.dims:
-            raise InvalidInputError(f"dim is {dim}; {folder.path} offers 1 to {folder.dims}")
         self._name = name
         self._folder = folder
-        self._dim = dim
+        self._dim = folder.dims if dim is None else dim
+        folder.require_dim(self._dim)
+        self._pooling = folder.pooling if pooling is None else pooling
         self._threads = threads
         self._lock = threading.Lock()
-        self._loaded: tuple[tokenizers.Tokenizer, onnxruntime.InferenceSession] | None = None
+        self._loaded: _Loaded | None = None
         self._queries = _QueryCache(CACHED_QUERIES)
 
     @classmethod
+    def of(cls, choice: ModelChoice, *, threads: int | None = None) -> OnnxTextEncoder:
+        """The encoder that a name asks for, on `threads` CPU threads (all cores when None)."""
+        return cls(choice.name, choice.folder, choice.dim, pooling=choice.pooling, threads=threads)
+
+    @classmethod
     def bundled(cls, name: str, *, threads: int | None = None) -> OnnxTextEncoder:
-        """The encoder shipped under this name (see `BUNDLED`), on `threads` CPU threads (all cores when None).
+        """The encoder shipped under this name, `NAME[-DIM][:POOLING]`, on `threads` CPU threads (all cores when None).
 
         Raises `EncoderError` when there is none or when its description cannot be read.
         """
-        if name not in BUNDLED:
-            raise EncoderError(f"no bundled encoder is called {name!r}; there are {', '.join(BUNDLED)}")
-        folder, dim = BUNDLED[name]
-        return cls(name, ModelFolder.read(MODELS / folder), dim, threads=threads)
+        return cls.of(find_bundled(name), threads=threads)
 
     @property
     def name(self) -> str:
@@ -123,10 +111,7 @@ class OnnxTextEncoder:
     @cached_property
     def fingerprint(self) -> Fingerprint:
         """Identity of the vectors, from the recorded checksums; no file but `model.json` is read."""
-        folder = self._folder
-        identity = [[name, folder.checksums.get(name)] for name in (GRAPH_FILE, TOKENIZER_FILE)]
-        weights = hashlib.sha256(json.dumps([*identity, folder.max_tokens]).encode()).hexdigest()
-        return Fingerprint(self._name, weights, self._dim)
+        return Fingerprint(self._name, self._folder.weights, self._dim, str(self._pooling))
 
     def encode_queries(self, texts: Sequence[str]) -> TokenEmbeddings:
         """Token vectors of queries, `(total, dim)` float32; repeated queries are answered from a small cache."""
@@ -134,19 +119,19 @@ class OnnxTextEncoder:
         known = self._queries.find(texts)
         missing = [text for text in dict.fromkeys(texts) if text not in known]
         if missing:
-            encoded = self._encode(missing)
+            encoded = self._encode(missing, NO_POOLING)
             fresh = {text: encoded[i].copy() for i, text in enumerate(missing)}
             self._queries.store(fresh)
             known |= fresh
         return TokenEmbeddings.from_list([known[text] for text in texts], dim=self._dim)
 
     def encode_documents(self, texts: Sequence[str], progress: Progress | None = None) -> TokenEmbeddings:
-        """Token vectors of documents, `(total, dim)` float32, in order; long texts are cut.
+        """Token vectors of documents, or the pooled ones, `(total, dim)` float32, in order; long texts are cut.
 
         Working memory beyond the result is bounded by the token budget of a batch, whatever the number of texts.
         """
         require_list(texts)
-        return self._encode(texts, progress)
+        return self._encode(texts, self._pooling, progress)
 
     def query_spans(self, texts: Sequence[str]) -> list[Spans]:
         """Characters of each query vector, `(vectors, 2)` int32 per text; `(0, 0)` for the markers at both ends."""
@@ -154,26 +139,34 @@ class OnnxTextEncoder:
         return [np.array(self._tokenize(text).offsets, np.int32) for text in texts]
 
     def document_spans(self, texts: Sequence[str]) -> list[Spans]:
-        """Characters of each document vector, `(vectors, 2)` int32 per text; `(0, 0)` for the markers."""
-        return self.query_spans(texts)
+        """Characters of each document vector, `(vectors, 2)` int32 per text; `(0, 0)` for the markers.
+
+        A pooled vector has those of the token most similar to it, among the tokens with characters that it stands for.
+        """
+        spans = self.query_spans(texts)
+        if self._pooling.kind == "none" or not spans:
+            return spans
+        tokens = self._encode(texts, NO_POOLING)
+        pooled, places = pool(tokens, self._pooling)
+        flat = np.concatenate(spans)
+        chosen = flat[_central_tokens(tokens, pooled, places, flat[:, 1] > flat[:, 0])]
+        return np.split(chosen, pooled.offsets[1:-1])
 
     def _tokenize(self, text: str) -> tokenizers.Encoding:
-        tokenizer, _ = self._load()
+        tokenizer = self._load().tokenizer
         head = text[: self._folder.max_tokens * CHARACTERS_PER_TOKEN]
         return tokenizer.encode(_SURROGATES.sub("\ufffd", head))
 
-    def _encode(self, texts: Sequence[str], progress: Progress | None = None) -> TokenEmbeddings:
-        _, session = self._load()
-        ids = [np.array(self._tokenize(text).ids, np.int32) for text in texts]
+    def _encode(self, texts: Sequence[str], pooling: Pooling, progress: Progress | None = None) -> TokenEmbeddings:
+        ids = [np.array(self._tokenize(text).ids, np.int64) for text in texts]
         lengths = np.array([len(item) for item in ids], np.int64)
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        kept = np.array([pooling.kept(length) for length in lengths.tolist()], np.int64)
+        offsets = _offsets(kept)
         vectors = np.empty((int(offsets[-1]), self._dim), np.float32)
-        dims = np.array([self._dim], np.int64)
 
         def encode(batch: IntArray) -> int:
-            flat = np.concatenate([ids[i] for i in batch]).astype(np.int64)
-            (made,) = session.run(["vectors"], {"ids": flat, "lengths": lengths[batch], "dims": dims})
-            for i, part in zip(batch, np.split(made, np.cumsum(lengths[batch])[:-1]), strict=True):
+            made, _ = pool(self._vectors([ids[i] for i in batch]), pooling)
+            for i, part in zip(batch, made, strict=True):
                 vectors[offsets[i] : offsets[i + 1]] = part
             return len(batch)
 
@@ -185,10 +178,30 @@ class OnnxTextEncoder:
                 progress("encode", done, len(texts))
         return TokenEmbeddings(vectors, offsets)
 
-    def _load(self) -> tuple[tokenizers.Tokenizer, onnxruntime.InferenceSession]:
+    def _vectors(self, ids: Sequence[IntArray]) -> TokenEmbeddings:
+        """The vectors of all tokens of a batch, given the `(tokens,)` int64 token ids of each text."""
+        _, session, head, width = self._load()
+        lengths = np.array([len(item) for item in ids], np.int64)
+        offsets, flat = _offsets(lengths), np.concatenate(ids)
+        if not len(flat):
+            return TokenEmbeddings(np.empty((0, self._dim), np.float32), offsets)
+        feeds = {"ids": flat, "lengths": lengths, "dims": np.array([width], np.int64)}
+        try:
+            (made,) = session.run(["vectors"], feeds)
+        except _graph_errors() as error:
+            raise EncoderError(f"the graph in {self._folder.path} fails: {error}") from error
+        if made.shape != (len(flat), width):
+            raise EncoderError(
+                f"the graph in {self._folder.path} gives vectors of shape {made.shape}; expected {(len(flat), width)}"
+            )
+        return TokenEmbeddings(made if head is None else head.apply(made, offsets, self._dim), offsets)
+
+    def _load(self) -> _Loaded:
         with self._lock:
             if self._loaded is None:
-                self._loaded = (_tokenizer(self._folder), _session(self._folder))
+                head = _head(self._folder) if self._folder.has_head else None
+                width = self._dim if head is None else head.width
+                self._loaded = _Loaded(_tokenizer(self._folder), _session(self._folder), head, width)
             return self._loaded
 
 
@@ -214,10 +227,41 @@ class _QueryCache:
                 self._items.popitem(last=False)
 
 
+def _offsets(lengths: IntArray) -> IntArray:
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+def _central_tokens(
+    tokens: TokenEmbeddings, pooled: TokenEmbeddings, places: Assignments, named: npt.NDArray[np.bool_]
+) -> IntArray:
+    """`(pooled vectors,)` rows of `tokens`: of those that a vector stands for, the most similar one that is `named`.
+
+    places: `(total,)` int32 as `pool` returns it. named: `(total,)`; vectors without such a token get another.
+    """
+    rows = np.flatnonzero(places >= 0)
+    vector = (np.repeat(pooled.offsets[:-1], tokens.lengths) + places)[rows]
+    similarity = np.einsum("ij,ij->i", tokens.vectors[rows], pooled.vectors[vector])
+    order = np.lexsort((-np.round(similarity, 4), ~named[rows], vector))  # both members of a pair are equally near
+    first = np.searchsorted(vector[order], np.arange(len(pooled.vectors)))
+    return rows[order[first]]
+
+
+def _head(folder: ModelFolder) -> Head:
+    head = Head.read(folder.bytes_of(HEAD_FILE))
+    if head.dims != folder.dims:
+        raise EncoderError(
+            f"{folder.path / HEAD_FILE} makes {head.dims} dimensions, its description says {folder.dims}"
+        )
+    return head
+
+
 def _tokenizer(folder: ModelFolder) -> tokenizers.Tokenizer:
     import tokenizers
 
-    tokenizer = tokenizers.Tokenizer.from_buffer(folder.bytes_of(TOKENIZER_FILE))
+    try:
+        tokenizer = tokenizers.Tokenizer.from_buffer(folder.bytes_of(TOKENIZER_FILE))
+    except ValueError as error:
+        raise EncoderError(f"cannot read {TOKENIZER_FILE} of {folder.path}: {error}") from error
     tokenizer.no_padding()
     tokenizer.enable_truncation(folder.max_tokens)
     tokenizer.encode_special_tokens = True  # "[SEP]" in a text is text, not a marker
@@ -229,9 +273,30 @@ def _session(folder: ModelFolder) -> onnxruntime.InferenceSession:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # errors are raised, not printed as well
     options.enable_mem_pattern = False  # one memory plan per shape seen would grow without bound
-    return onnxruntime.InferenceSession(folder.bytes_of(GRAPH_FILE), options, providers=["CPUExecutionProvider"])
+    content = folder.bytes_of(GRAPH_FILE)
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except _graph_errors() as error:
+        raise EncoderError(f"cannot read {GRAPH_FILE} of {folder.path}: {error}") from error
+    inputs = {item.name: item.type for item in session.get_inputs()}
+    outputs = {item.name: item.type for item in session.get_outputs()}
+    if inputs != _INPUTS or outputs.get("vectors") != "tensor(float)":
+        raise EncoderError(f"{GRAPH_FILE} of {folder.path} is no graph of latefold: it takes {inputs}, gives {outputs}")
+    return session
+
+
+def _graph_errors() -> tuple[type[Exception], ...]:
+    """What onnxruntime raises; its classes have no base in common but `Exception`."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    names = (
+        "EPFail", "Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoModel", "NoSuchFile",
+        "NotImplemented", "RuntimeException",
+    )  # fmt: skip
+    found: list[Any] = [getattr(state, name) for name in names]
+    return tuple(found)
 
 
 def _map_in_threads(work: Callable[[IntArray], int], items: Sequence[IntArray], threads: int) -> Iterator[int]:

@@ -150,14 +150,16 @@ def check_sqlite() -> Check:
 
 
 def check_model() -> Check:
-    """The bundled encoder: its files against their checksums, and one text encoded with it."""
-    from ..encoders.onnx_text import BUNDLED, OnnxTextEncoder
+    """The bundled encoders: their files against their checksums, and one text encoded with each."""
+    from ..encoders.model_folder import bundled_names
+    from ..encoders.onnx_text import OnnxTextEncoder
 
+    names = bundled_names()
     try:
-        dims = [OnnxTextEncoder.bundled(name).encode_queries(["ready"]).dim for name in BUNDLED]
+        dims = [OnnxTextEncoder.bundled(name).encode_queries(["ready"]).dim for name in names]
     except (EncoderError, ImportError) as error:
         return Check("bundled encoder", "fail", str(error), f"pip install --force-reinstall {PACKAGE}")
-    models = ", ".join(f"{name} ({dim} dimensions)" for name, dim in zip(BUNDLED, dims, strict=True))
+    models = ", ".join(f"{name} ({dim} dimensions)" for name, dim in zip(names, dims, strict=True))
     return Check("bundled encoder", "ok", f"{models}: checksums right, encodes")
 
 

@@ -39,7 +39,9 @@ EncoderName = Annotated[
     typer.Option(
         "--encoder",
         metavar="NAME",
-        help="default, minilm, minilm-128, or the path or hub name of a sentence-transformers multi-vector model.",
+        help="default or minilm, with -DIM for fewer dimensions and :POOLING for fewer vectors a document "
+        "(minilm-128:c33%); the path of an exported encoder; or the path or hub name of a sentence-transformers "
+        "multi-vector model.",
     ),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads to use; all cores unless given.")]

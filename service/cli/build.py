@@ -39,7 +39,8 @@ NewEncoder = Annotated[
     typer.Option(
         "--encoder",
         metavar="NAME",
-        help="Encoder of a new index: minilm (the default), minilm-128, or the path or hub name of a "
+        help="Encoder of a new index: minilm (the default), with -DIM for fewer dimensions and :POOLING for fewer "
+        "vectors a document (minilm-128:c33%); the path of an exported encoder; or the path or hub name of a "
         "sentence-transformers multi-vector model.",
     ),
 ]

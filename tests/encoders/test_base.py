@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from latefold.encoders.base import DEFAULT_ENCODER, Encoder, Fingerprint, load_encoder
-from latefold.encoders.errors import EncoderError, InvalidInputError
-from latefold.encoders.onnx_text import BUNDLED
+from latefold.encoders.errors import EncoderError, InvalidInputError, LatefoldError
+from latefold.encoders.model_folder import bundled_names
 
 PRINT = Fingerprint("m", "abc", 128, prompts={"query": "q: "})
 
@@ -35,17 +36,25 @@ def test_a_fingerprint_reads_as_model_dimensions_and_digest() -> None:
     assert str(PRINT) == f"m (128 dims, {PRINT.digest})"
 
 
-@pytest.mark.parametrize("name", [*BUNDLED, "default"])
-def test_bundled_names_load_and_come_back_under_their_name(name: str) -> None:
-    encoder = load_encoder(name, offline=True)
+@pytest.mark.parametrize("suffix", ["", "-32", ":c33%", "-64:c8"])
+@pytest.mark.parametrize("name", [*bundled_names(), "default"])
+def test_bundled_names_load_and_come_back_under_their_name(name: str, suffix: str) -> None:
+    encoder = load_encoder(name + suffix, offline=True)
     assert isinstance(encoder, Encoder)
-    assert encoder.name == (DEFAULT_ENCODER if name == "default" else name)
+    assert encoder.name == (DEFAULT_ENCODER if name == "default" else name) + suffix
     again = load_encoder(encoder.name)
     assert again.fingerprint == encoder.fingerprint
 
 
 def test_bundled_models_of_different_dimensions_are_not_interchangeable() -> None:
-    assert len({load_encoder(name).fingerprint.digest for name in BUNDLED}) == len(BUNDLED)
+    names = [name + suffix for name in bundled_names() for suffix in ("", "-64", "-32")]
+    assert len({load_encoder(name).fingerprint.digest for name in names}) == len(names)
+
+
+@pytest.mark.parametrize("name", ["defaults", "default_64", "a/default", "default-large"])
+def test_only_the_word_default_stands_for_the_default(name: str) -> None:
+    with pytest.raises(LatefoldError, match=re.escape(name)):
+        load_encoder(name, offline=True)
 
 
 @pytest.mark.parametrize("threads", [0, -1])

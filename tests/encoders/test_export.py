@@ -23,7 +23,8 @@ from safetensors.numpy import save
 
 from latefold.encoders import export_graph, export_int8, export_minilm
 from latefold.encoders.export_graph import BertShape, ExactDense, build_graph, make_model, merge_attention
-from latefold.encoders.onnx_text import MODELS, ModelFolder, OnnxTextEncoder
+from latefold.encoders.model_folder import MODELS, ModelFolder
+from latefold.encoders.onnx_text import OnnxTextEncoder
 
 VOCABULARY = [
     "[PAD]",
@@ -183,7 +184,7 @@ def test_the_bundled_model_is_bert_with_its_stored_weights() -> None:
     weights, rotation = bundled_weights()
     np.testing.assert_allclose(rotation.T @ rotation, np.eye(384), atol=1e-5)
     encoder = OnnxTextEncoder.bundled("minilm")
-    tokenizer, _ = encoder._load()
+    tokenizer = encoder._load().tokenizer
     shape = BertShape(layers=6, heads=12, dim=384, positions=256, epsilon=1e-12)
     for text in ("Late interaction keeps a vector for every token.", ""):
         ids = np.array(tokenizer.encode(text).ids)

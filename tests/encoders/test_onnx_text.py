@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from latefold.encoders.embeddings import TokenEmbeddings
 from latefold.encoders.errors import EncoderError, InvalidInputError
-from latefold.encoders.onnx_text import CACHED_QUERIES, MODELS, ModelFolder, OnnxTextEncoder
+from latefold.encoders.model_folder import MODELS, ModelFolder
+from latefold.encoders.onnx_text import CACHED_QUERIES, OnnxTextEncoder
 
 WORDS = [
     "retrieval",
@@ -262,11 +263,6 @@ def test_making_an_encoder_opens_no_large_file(folder: Path) -> None:
     whole = OnnxTextEncoder("copy", ModelFolder.read(folder), 384).fingerprint
     (folder / "model.onnx").unlink()
     assert OnnxTextEncoder("copy", ModelFolder.read(folder), 384).fingerprint == whole
-
-
-def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(EncoderError, match="minilm, minilm-128"):
-        OnnxTextEncoder.bundled("maxilm")
 
 
 @pytest.mark.parametrize("dim", [0, 385])

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from latefold.encoders import onnx_text
+from latefold.encoders import model_folder
 from latefold.service import doctor
 
 NAMES = ["python", "libraries", "cpu", "kernel cache", "sqlite", "bundled encoder", "disk space", "temporary space"]
@@ -20,10 +20,10 @@ def test_this_machine_passes(tmp_path):
 
 
 def test_a_damaged_model_file_fails(tmp_path, monkeypatch):
-    shutil.copytree(onnx_text.MODELS / "minilm", tmp_path / "minilm")
+    shutil.copytree(model_folder.MODELS / "minilm", tmp_path / "minilm")
     tokenizer = tmp_path / "minilm" / "tokenizer.json"
     tokenizer.write_bytes(tokenizer.read_bytes()[:-1])
-    monkeypatch.setattr(onnx_text, "MODELS", tmp_path)
+    monkeypatch.setattr(model_folder, "MODELS", tmp_path)
     check = doctor.check_model()
     assert check.status == "fail"
     assert "tokenizer.json" in check.detail

@@ -1,0 +1,112 @@
+"""The head of an encoder: a small trained projection of the token vectors that a graph returns, applied by numpy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from .embeddings import FloatArray, IntArray
+from .errors import EncoderError, InvalidInputError
+
+HEAD_FILE = "head.safetensors"
+MAX_BYTES = 64 << 20
+_NAMES = ("mix", "weight", "bias")
+_ONE_THREAD = 1 << 18
+"""Multiplications up to which OpenBLAS uses one thread; its own would compete with those that encode batches."""
+_SHORTEST = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """`y = (h + mix * m) @ weight + bias` of each token vector `h` and the mean `m` of its text's token vectors.
+
+    mix: () or `(width,)` float32, how much of its text each token takes in. weight: `(width, dims)` float32.
+    bias: `(dims,)` float32. Any leading dimensions of `y` may be used alone, if the head was trained for that.
+
+    Raises `EncoderError` on wrong shapes and on values that are not finite float32.
+    """
+
+    mix: FloatArray
+    weight: FloatArray
+    bias: FloatArray
+
+    def __post_init__(self) -> None:
+        for name in _NAMES:
+            object.__setattr__(self, name, _checked(name, getattr(self, name)))
+        shapes = f"mix {self.mix.shape}, weight {self.weight.shape}, bias {self.bias.shape}"
+        if self.weight.ndim != 2 or 0 in self.weight.shape:
+            raise EncoderError(f"the head has a weight of shape {self.weight.shape}; expected (width, dims)")
+        if self.mix.shape not in ((), (self.width,)) or self.bias.shape != (self.dims,):
+            raise EncoderError(f"the parts of the head do not fit together: {shapes}")
+
+    @classmethod
+    def read(cls, content: bytes) -> Head:
+        """The head in the bytes of a safetensors file with the tensors `mix`, `weight` and `bias`, all float32.
+
+        Raises `EncoderError` on anything else, and on more than 64 MiB.
+        """
+        if len(content) > MAX_BYTES:
+            raise EncoderError(f"{HEAD_FILE} has {len(content)} bytes; a head has at most {MAX_BYTES}")
+        try:
+            tensors = load(content)
+        except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise EncoderError(f"{HEAD_FILE} is no readable safetensors file: {error!r}") from error
+        if set(tensors) != set(_NAMES):
+            found = ", ".join(sorted(tensors)) or "nothing"
+            raise EncoderError(f"{HEAD_FILE} holds {found[:200]}; expected {', '.join(_NAMES)}")
+        return cls(**tensors)
+
+    def to_bytes(self) -> bytes:
+        """The bytes that `read` reads; equal heads give equal bytes."""
+        return bytes(save({name: getattr(self, name) for name in _NAMES}))
+
+    @property
+    def width(self) -> int:
+        """Dimensions of the vectors that the head reads."""
+        return int(self.weight.shape[0])
+
+    @property
+    def dims(self) -> int:
+        """Dimensions of the vectors that the head makes."""
+        return int(self.weight.shape[1])
+
+    def apply(self, vectors: npt.ArrayLike, offsets: IntArray, dim: int) -> FloatArray:
+        """`(total, dim)` float32 of length 1: the first `dim` values of `y`, rescaled.
+
+        vectors: `(total, width)` float32. offsets: `(texts + 1,)` int64, as in `TokenEmbeddings`.
+        A text's vectors are the same to the last bit whatever texts stand beside it: each is multiplied by itself.
+        """
+        given = np.asarray(vectors, np.float32)
+        if given.ndim != 2 or given.shape[1] != self.width:
+            raise EncoderError(f"the head reads vectors of {self.width} dimensions; got shape {given.shape}")
+        if not 1 <= dim <= self.dims:
+            raise InvalidInputError(f"dim is {dim}; the head makes 1 to {self.dims}")
+        weight = np.ascontiguousarray(self.weight[:, :dim])
+        made = np.empty((len(given), dim), np.float32)
+        for start, stop in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
+            if start < stop:
+                text = given[start:stop]
+                made[start:stop] = _product(text + self.mix * text.mean(axis=0), weight)
+        made += self.bias[:dim]
+        made /= np.maximum(np.sqrt(np.einsum("ij,ij->i", made, made))[:, None], np.float32(_SHORTEST))
+        return made
+
+
+def _product(rows: FloatArray, weight: FloatArray) -> FloatArray:
+    """`rows @ weight`, in blocks of equal size that are small enough for one thread."""
+    width, dim = weight.shape
+    size = 1 << max(0, min(6, (_ONE_THREAD // (width * dim)).bit_length() - 1))
+    padded = np.zeros((-(-len(rows) // size) * size, width), np.float32)
+    padded[: len(rows)] = rows
+    return np.asarray(np.matmul(padded.reshape(-1, size, width), weight).reshape(-1, dim)[: len(rows)], np.float32)
+
+
+def _checked(name: str, value: npt.ArrayLike) -> FloatArray:
+    array = np.asarray(value)
+    if array.dtype != np.float32 or not np.isfinite(array).all():
+        raise EncoderError(f"{name} of the head has dtype {array.dtype}; expected finite float32 values")
+    return np.array(array, np.float32, order="C")

@@ -1,0 +1,141 @@
+"""The head: its formula, its bytes, and what it refuses."""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import save
+
+from latefold.encoders.errors import EncoderError, InvalidInputError
+from latefold.encoders.head import MAX_BYTES, Head
+
+
+def make_head(width: int = 24, dims: int = 12, seed: int = 0, *, scalar_mix: bool = False) -> Head:
+    rng = np.random.default_rng(seed)
+    return Head(
+        np.float32(0.4) if scalar_mix else rng.standard_normal(width).astype(np.float32),
+        rng.standard_normal((width, dims)).astype(np.float32),
+        rng.standard_normal(dims).astype(np.float32),
+    )
+
+
+def parts(head: Head) -> dict[str, np.ndarray]:
+    return {"mix": head.mix, "weight": head.weight, "bias": head.bias}
+
+
+@given(
+    lengths=st.lists(st.integers(0, 40), min_size=1, max_size=6),
+    dim=st.integers(1, 12),
+    scalar_mix=st.booleans(),
+    seed=st.integers(0, 9),
+)
+def test_it_is_the_formula_in_float64(lengths: list[int], dim: int, scalar_mix: bool, seed: int) -> None:
+    head = make_head(seed=seed, scalar_mix=scalar_mix)
+    texts = [np.random.default_rng(seed).standard_normal((n, 24)).astype(np.float32) for n in lengths]
+    made = head.apply(np.concatenate(texts), np.concatenate([[0], np.cumsum(lengths)]), dim)
+    assert (made.dtype, made.shape) == (np.float32, (sum(lengths), dim))
+    for text, got in zip(texts, np.split(made, np.cumsum(lengths)[:-1]), strict=True):
+        if len(text):
+            h = text.astype(np.float64)
+            y = ((h + head.mix * h.mean(axis=0)) @ head.weight + head.bias)[:, :dim]
+            np.testing.assert_allclose(got, y / np.linalg.norm(y, axis=1, keepdims=True), atol=2e-5)
+
+
+@pytest.mark.parametrize(("width", "dims"), [(384, 128), (384, 96), (8, 3), (1, 1), (3000, 200)])
+def test_a_text_has_the_same_bits_whatever_stands_beside_it(width: int, dims: int) -> None:
+    head = make_head(width, dims)
+    texts = [np.random.default_rng(n).standard_normal((n, width)).astype(np.float32) for n in (7, 64, 1, 13)]
+    alone = [head.apply(text, np.array([0, len(text)]), dims) for text in texts]
+    for order in ([0, 1, 2, 3], [3, 2, 1, 0], [2, 0]):
+        offsets = np.concatenate([[0], np.cumsum([len(texts[i]) for i in order])])
+        together = head.apply(np.concatenate([texts[i] for i in order]), offsets, dims)
+        np.testing.assert_array_equal(together, np.concatenate([alone[i] for i in order]))
+
+
+def test_a_vector_that_vanishes_stays_zero() -> None:
+    head = Head(np.float32(0), np.ones((4, 2), np.float32), np.zeros(2, np.float32))
+    made = head.apply(np.array([[1, -1, 1, -1], [1, 1, 1, 1]], np.float32), np.array([0, 2]), 2)
+    np.testing.assert_allclose(made, [[0, 0], [0.5**0.5] * 2])
+
+
+@pytest.mark.parametrize("scalar_mix", [True, False])
+def test_bytes_come_back_as_the_same_head(scalar_mix: bool) -> None:
+    head = make_head(scalar_mix=scalar_mix)
+    again = Head.read(head.to_bytes())
+    for name, value in parts(head).items():
+        np.testing.assert_array_equal(getattr(again, name), value)
+        assert getattr(again, name).shape == value.shape
+    assert again.to_bytes() == head.to_bytes()
+    assert (again.width, again.dims) == (24, 12)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mix": np.ones(23, np.float32)},
+        {"mix": np.ones((1, 24), np.float32)},
+        {"weight": np.ones(24, np.float32)},
+        {"weight": np.ones((24, 0), np.float32), "bias": np.ones(0, np.float32)},
+        {"weight": np.ones((24, 12), np.float64)},
+        {"weight": np.full((24, 12), np.nan, np.float32)},
+        {"bias": np.ones(11, np.float32)},
+        {"bias": np.full(12, np.inf, np.float32)},
+        {"bias": np.ones(12, np.int32)},
+        {"more": np.ones(1, np.float32)},
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(change: dict[str, np.ndarray]) -> None:
+    with pytest.raises(EncoderError):
+        Head.read(save({**parts(make_head()), **change}))
+
+
+def test_a_missing_part_is_refused_by_name() -> None:
+    tensors = parts(make_head())
+    del tensors["bias"]
+    with pytest.raises(EncoderError, match="holds mix, weight; expected mix, weight, bias"):
+        Head.read(save(tensors))
+
+
+def bfloat16_head() -> bytes:
+    header = b'{"mix":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}'
+    return struct.pack("<Q", len(header)) + header + b"\0\0"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x80\x04]\x94.", b"\xff" * 64, struct.pack("<Q", 2) + b"[]", struct.pack("<Q", 2) + b"{}", bfloat16_head()],
+)
+def test_other_bytes_are_refused(content: bytes) -> None:
+    with pytest.raises(EncoderError, match=r"head\.safetensors"):
+        Head.read(content)
+
+
+@given(st.integers(0, 2000), st.integers(1, 255))
+def test_a_damaged_file_is_refused_or_a_head(place: int, change: int) -> None:
+    content = bytearray(make_head().to_bytes())
+    content[place % len(content)] ^= change
+    try:
+        head = Head.read(bytes(content))
+    except EncoderError:
+        return
+    assert (head.width, head.dims) == (24, 12)
+
+
+def test_a_huge_file_is_not_even_parsed() -> None:
+    with pytest.raises(EncoderError, match="at most"):
+        Head.read(b"\0" * (MAX_BYTES + 1))
+
+
+@pytest.mark.parametrize("dim", [0, 13])
+def test_dimensions_it_does_not_have_are_refused(dim: int) -> None:
+    with pytest.raises(InvalidInputError, match="1 to 12"):
+        make_head().apply(np.zeros((1, 24), np.float32), np.array([0, 1]), dim)
+
+
+def test_vectors_of_another_width_are_refused() -> None:
+    with pytest.raises(EncoderError, match="24 dimensions"):
+        make_head().apply(np.zeros((1, 23), np.float32), np.array([0, 1]), 3)
