@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 from typing import Any
+
+from .svg import Point, line, text
 
 _WIDTH, _HEIGHT = 640, 400
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 20, 50, 50
 _COLOURS = {"top 10": "#0b6e99", "top 100": "#d9730d"}
 _TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
-
-Point = tuple[float, float]
 
 
 def recall_svg(measured: Mapping[str, Any]) -> str:
@@ -31,36 +31,23 @@ def recall_svg(measured: Mapping[str, Any]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}" font-family="sans-serif">',
         f"<title>{escape(title)}</title>",
         f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="white"/>',
-        _text((_LEFT, 20), title, size=14),
+        text((_LEFT, 20), title, size=14),
     ]
     for tick in _TICKS:
         parts += [
-            _line([place(counts[0], tick), place(counts[-1], tick)], "#ddd"),
-            _text((12, place(1, tick)[1] + 4), f"{tick:.2f}"),
+            line([place(counts[0], tick), place(counts[-1], tick)], "#ddd"),
+            text((12, place(1, tick)[1] + 4), f"{tick:.2f}"),
         ]
     for count in counts:
-        parts.append(_text((place(count, 0)[0], _HEIGHT - 28), str(count), anchor="middle"))
-    parts.append(_text((_WIDTH / 2, _HEIGHT - 8), "candidates", anchor="middle"))
+        parts.append(text((place(count, 0)[0], _HEIGHT - 28), str(count), anchor="middle"))
+    parts.append(text((_WIDTH / 2, _HEIGHT - 8), "candidates", anchor="middle"))
     target = measured["target"]
-    parts.append(_line([place(counts[0], target), place(counts[-1], target)], "#888", dash=True))
+    parts.append(line([place(counts[0], target), place(counts[-1], target)], "#888", dash=True))
     for number, (name, curve) in enumerate(curves.items()):
         points = [place(count, recall) for count, recall in curve]
-        parts.append(_line(points, _COLOURS[name], width=2))
+        parts.append(line(points, _COLOURS[name], width=2))
         parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{_COLOURS[name]}"/>' for x, y in points]
-        parts.append(_text((_LEFT + 150 * number, 40), f"recall of the exact {name}", colour=_COLOURS[name]))
+        parts.append(text((_LEFT + 150 * number, 40), f"recall of the exact {name}", colour=_COLOURS[name]))
     x, y = place(measured["candidates"], measured["recall"])
     parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="7" fill="none" stroke="black"/>')
     return "\n".join([*parts, "</svg>", ""])
-
-
-def _line(points: Sequence[Point], colour: str, *, width: int = 1, dash: bool = False) -> str:
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    dashes = ' stroke-dasharray="4 4"' if dash else ""
-    return f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="{width}"{dashes}/>'
-
-
-def _text(at: Point, text: str, *, size: int = 12, anchor: str = "start", colour: str = "black") -> str:
-    return (
-        f'<text x="{at[0]:.1f}" y="{at[1]:.1f}" font-size="{size}" text-anchor="{anchor}" fill="{colour}">'
-        f"{escape(text)}</text>"
-    )

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ... import __version__
-from . import build, calibrate, demo, doctor, evaluate, look, manage, serve
+from . import build, calibrate, demo, doctor, evaluate, look, manage, serve, train
 from .command import Function, register
 
 HELP = """Late-interaction retrieval: index a folder, search it with MaxSim, serve it.
@@ -21,7 +21,7 @@ EXIT_CODES = (
 )
 
 
-LONG = frozenset({"demo", "plan", "index", "eval", "verify", "calibrate", "optimize"})
+LONG = frozenset({"demo", "plan", "index", "eval", "verify", "calibrate", "optimize", "train"})
 """Commands that may take more than two seconds, and show how far they are."""
 
 
@@ -38,7 +38,7 @@ def make_app() -> typer.Typer:
     app.callback()(options)
     panels: dict[str, dict[str, Function]] = {
         "Start": {"demo": demo.demo, "doctor": doctor.doctor},
-        "Build": {"plan": build.plan, "index": build.index},
+        "Build": {"plan": build.plan, "index": build.index, "train": train.train},
         "Ask": {"search": look.search, "explain": look.explain, "serve": serve.serve, "eval": evaluate.evaluate},
         "Keep": {
             "stats": manage.stats,

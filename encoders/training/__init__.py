@@ -1,0 +1,1 @@
+"""Training of late-interaction encoders: data, objectives and the loop."""

@@ -1,0 +1,166 @@
+"""The Transformer under the head: frozen behind a cache of its vectors, partly trained, put back for the checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sentence_transformers import MultiVectorEncoder
+from sentence_transformers.base.modules import Normalize, Transformer
+from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
+from transformers.utils import logging
+
+from ..base import Encoder, load_encoder
+from ..embeddings import FloatArray
+from ..errors import EncoderError, InvalidInputError
+from ..model_folder import bundled_names
+from ..pooling.modules import CrispPooling
+from .cache import TokenCache
+from .config import ModelConfig
+from .modules import CachedBackbone, TokenHead
+
+ALIGNED_TEXTS = 64
+SAMPLED_TOKENS = 200_000
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the bars and loading reports of transformers off the terminal."""
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if shown:
+            logging.enable_progress_bar()
+
+
+def frozen_encoder(model: ModelConfig, cache: Path) -> Encoder:
+    """The encoder of the base's own vectors: a bundled one, or the Transformer in a folder without anything on top."""
+    if model.base in bundled_names():
+        return load_encoder(model.base)
+    folder = cache / "base"
+    plain = MultiVectorEncoder(modules=[_transformer(model.base), *_ending()], device="cpu")
+    plain.save(str(folder), create_model_card=False)
+    return load_encoder(folder, offline=True)
+
+
+def real_checkpoint(model: ModelConfig) -> str:
+    """Folder of the base's float32 weights; empty when there is none."""
+    return model.checkpoint or ("" if model.base in bundled_names() else model.base)
+
+
+def build_model(model: ModelConfig, encoder: Encoder, queries: TokenCache, documents: TokenCache) -> MultiVectorEncoder:
+    """The model to train: backbone, head, and unit vectors.
+
+    Raises `InvalidInputError` when it has fewer dimensions or layers than the configuration asks for.
+    """
+    if model.dim > encoder.dim:
+        raise InvalidInputError(f"model.dim is {model.dim}, but the base {model.base} has {encoder.dim} dimensions")
+    head = TokenHead(encoder.dim, model.dim, model.mix)
+    start = np.eye(encoder.dim, dtype=np.float32)
+    if model.base not in bundled_names():
+        start = principal_axes(documents)
+    backbone: torch.nn.Module = CachedBackbone(queries, documents)
+    if model.unfrozen_layers:
+        backbone = _transformer(_require_checkpoint(model))
+        _unfreeze(backbone, model.unfrozen_layers)
+        start = rotation_between(backbone, encoder, list(documents.texts)[:ALIGNED_TEXTS]) @ start
+    with torch.no_grad():
+        head.weight.copy_(torch.from_numpy(np.ascontiguousarray(start[:, : model.dim])))
+    return MultiVectorEncoder(modules=[backbone, head, *_ending()])
+
+
+def complete_model(
+    trained: MultiVectorEncoder, model: ModelConfig, encoder: Encoder, texts: Sequence[str], pooling: str
+) -> MultiVectorEncoder | None:
+    """The trained head over the real Transformer, with the pooling that it is saved with; None without its weights."""
+    backbone, head = trained[0], trained[1]
+    if isinstance(backbone, CachedBackbone):
+        if not real_checkpoint(model):
+            return None
+        backbone = _transformer(real_checkpoint(model))
+        whole = TokenHead(head.in_features, head.out_features)
+        whole.load_state_dict(head.state_dict())
+        turn = rotation_between(backbone, encoder, list(texts)[:ALIGNED_TEXTS])
+        with torch.no_grad():
+            whole.weight.copy_(torch.from_numpy(turn) @ head.weight.cpu())
+        head = whole
+    pools = [] if pooling == "none" else [CrispPooling(documents=pooling)]
+    return MultiVectorEncoder(modules=[backbone, head, *_ending(), *pools], device="cpu").eval()
+
+
+def principal_axes(cache: TokenCache) -> FloatArray:
+    """`(dim, dim)` float32, orthogonal: eigenvectors of the second moment of cached vectors, by falling eigenvalue."""
+    sample = np.asarray(cache.vectors[:: max(1, len(cache.vectors) // SAMPLED_TOKENS)], np.float64)
+    _, axes = np.linalg.eigh(sample.T @ sample)
+    axes = axes[:, ::-1]
+    largest = axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])]
+    return np.ascontiguousarray(axes * np.sign(largest), np.float32)
+
+
+def rotation_between(backbone: Any, encoder: Encoder, texts: Sequence[str]) -> FloatArray:
+    """`(dim, dim)` float32, the orthogonal matrix that turns the Transformer's unit vectors into the encoder's best.
+
+    The solution of the orthogonal Procrustes problem (Schoenemann 1966) over the tokens of some texts: a bundled
+    encoder is the rotated and quantized Transformer. Raises `EncoderError` when the two are not the same model.
+    """
+    plain = MultiVectorEncoder(modules=[backbone, *_ending()], device="cpu").eval()
+    made = plain.encode_document(list(texts), convert_to_numpy=True, show_progress_bar=False)
+    theirs = encoder.encode_documents(list(texts))
+    pairs = [(ours, theirs[i]) for i, ours in enumerate(made) if ours.shape == theirs[i].shape]
+    if not pairs:
+        raise EncoderError("the checkpoint and the base cut texts into different tokens; they are not the same model")
+    left, right = (np.concatenate(side).astype(np.float64) for side in zip(*pairs, strict=True))
+    u, _, v = np.linalg.svd(left.T @ right)
+    turn = u @ v
+    agreement = float(np.mean(np.sum((left @ turn) * right, axis=1)))
+    if agreement < 0.9:
+        raise EncoderError(
+            f"the checkpoint's vectors agree with the base's by a cosine of {agreement:.2f} only; they are not the same"
+            " model"
+        )
+    return np.asarray(turn, np.float32)
+
+
+def _ending() -> list[torch.nn.Module]:
+    return [MultiVectorMask(), Normalize(module_input_name="token_embeddings")]
+
+
+def _transformer(folder: str) -> Transformer:
+    settings = {"use_safetensors": True, "dtype": "float32", "local_files_only": True}
+    try:
+        backbone = Transformer(folder, model_kwargs=settings)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EncoderError(f"cannot load the checkpoint {folder}: {error}") from error
+    if getattr(backbone.model, "pooler", None) is not None:
+        backbone.model.pooler = None  # not part of token vectors, and random where the checkpoint has none
+    return backbone
+
+
+def _require_checkpoint(model: ModelConfig) -> str:
+    folder = real_checkpoint(model)
+    if not folder:
+        raise InvalidInputError(
+            f"unfrozen layers need the float32 weights of {model.base}: give their folder as model.checkpoint"
+        )
+    return folder
+
+
+def _unfreeze(backbone: Transformer, count: int) -> None:
+    for parameter in backbone.parameters():
+        parameter.requires_grad = False
+    inner = backbone.model
+    layers = getattr(getattr(inner, "encoder", inner), "layer", None) or getattr(inner, "layers", None)
+    if layers is None or count > len(layers):
+        found = "no" if layers is None else len(layers)
+        raise InvalidInputError(f"model.unfrozen_layers is {count}, but the backbone has {found} layers to unfreeze")
+    for layer in layers[-count:]:
+        for parameter in layer.parameters():
+            parameter.requires_grad = True
