@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .delta import DELTA_FILE, make_delta
 from .errors import EncoderError
 from .head import HEAD_FILE, Head
-from .model_folder import BACKBONE_FILES, DESCRIPTION_FILE, NO_POOLING, ModelFolder, find_bundled
+from .model_folder import BACKBONE_FILES, DESCRIPTION_FILE, GRAPH_FILE, NO_POOLING, ModelFolder, find_bundled
 from .pooling.base import Pooling
 
 
@@ -23,6 +24,7 @@ def write_head_folder(
     dims: int | None = None,
     nested: Sequence[int] = (),
     pooling: Pooling = NO_POOLING,
+    graph: bytes | None = None,
     training: Mapping[str, Any] | None = None,
 ) -> ModelFolder:
     """Write `head.safetensors` and `model.json` into `out`; files that are there already get their checksums listed.
@@ -30,7 +32,8 @@ def write_head_folder(
     backbone: the name of a bundled model, whose graph and tokenizer are used from where they are, or a folder that
     holds both and a `model.json` (see `export_minilm`), which are copied. dims: leading dimensions of the head to keep,
     all when None. nested: the numbers of leading dimensions that it was trained for. pooling: of documents, unless
-    another is asked for. training: how the head was made, as JSON.
+    another is asked for. graph: the graph of a bundled backbone with other weights; only what differs is written.
+    training: how the head was made, as JSON.
 
     Returns the folder as it reads. Raises `EncoderError` where the parts do not fit together.
     """
@@ -52,7 +55,10 @@ def write_head_folder(
         "max_tokens": source.max_tokens,
         "training": dict(training or {}),
     }
+    (out / DELTA_FILE).unlink(missing_ok=True)
     if isinstance(backbone, str):
+        if graph is not None:
+            (out / DELTA_FILE).write_bytes(make_delta(source.bytes_of(GRAPH_FILE), graph))
         digests = {name: source.checksums[name] for name in BACKBONE_FILES}
         described["backbone"] = {"name": source.path.name, "sha256": digests}
     elif not in_place:

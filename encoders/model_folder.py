@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .delta import DELTA_FILE, apply_delta
+from .delta import MAX_BYTES as MAX_DELTA_BYTES
 from .errors import EncoderError, InvalidInputError
 from .head import HEAD_FILE
 from .head import MAX_BYTES as MAX_HEAD_BYTES
@@ -20,7 +22,13 @@ DESCRIPTION_FILE, GRAPH_FILE, TOKENIZER_FILE = "model.json", "model.onnx", "toke
 BACKBONE_FILES = (GRAPH_FILE, TOKENIZER_FILE)
 NO_POOLING = Pooling("none")
 
-_MAX_BYTES = {DESCRIPTION_FILE: 1 << 20, TOKENIZER_FILE: 64 << 20, GRAPH_FILE: 2 << 30, HEAD_FILE: MAX_HEAD_BYTES}
+_MAX_BYTES = {
+    DESCRIPTION_FILE: 1 << 20,
+    TOKENIZER_FILE: 64 << 20,
+    GRAPH_FILE: 2 << 30,
+    HEAD_FILE: MAX_HEAD_BYTES,
+    DELTA_FILE: MAX_DELTA_BYTES,
+}
 _MAX_OTHER_BYTES = 1 << 20
 _MAX_DIMS, _MIN_TOKENS, _MAX_TOKENS = 4096, 3, 8192
 _NAME = re.compile(r"(.+?)(?:-([0-9]{1,5}))?(?::([^/\\]+))?", re.DOTALL)
@@ -34,7 +42,8 @@ class ModelFolder:
     dims: dimensions of the vectors. max_tokens: longest text in tokens, markers included; more is cut.
     checksums: file name to SHA-256. nested: the numbers of leading dimensions that may be used alone, rescaled to
     length 1; any where there are none. pooling: of documents, unless another is asked for.
-    backbone: the bundled model whose graph and tokenizer a folder without them uses.
+    backbone: the bundled model whose graph and tokenizer a folder without them uses; the graph with the changes in
+    `delta.safetensors` where the folder has one.
     """
 
     path: Path
@@ -76,8 +85,8 @@ class ModelFolder:
         """Hash of the recorded checksums of all files that shape vectors, and of the cut; no other file is read."""
         graph = self.backbone or self
         identity: list[Any] = [[name, graph.checksums.get(name)] for name in BACKBONE_FILES]
-        if self.has_head:
-            identity.append([HEAD_FILE, self.checksums[HEAD_FILE]])
+        parts = [HEAD_FILE, DELTA_FILE] if self.backbone is not None else [HEAD_FILE]
+        identity += [[name, self.checksums[name]] for name in parts if name in self.checksums]
         return hashlib.sha256(json.dumps([*identity, self.max_tokens]).encode()).hexdigest()
 
     def require_dim(self, dim: int) -> None:
@@ -94,7 +103,9 @@ class ModelFolder:
         Raises `EncoderError` when it is missing, too large or differs from its checksum.
         """
         if self.backbone is not None and name in BACKBONE_FILES:
-            return self.backbone.bytes_of(name)
+            content = self.backbone.bytes_of(name)
+            changed = name == GRAPH_FILE and DELTA_FILE in self.checksums
+            return apply_delta(content, self.bytes_of(DELTA_FILE)) if changed else content
         content = _read(self.path, name)
         if hashlib.sha256(content).hexdigest() != self.checksums.get(name):
             raise EncoderError(f"the model file {self.path / name} differs from its checksum; {_remedy(self.path)}")

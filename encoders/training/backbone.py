@@ -17,7 +17,7 @@ from transformers.utils import logging
 from ..base import Encoder, load_encoder
 from ..embeddings import FloatArray
 from ..errors import EncoderError, InvalidInputError
-from ..model_folder import bundled_names
+from ..model_folder import bundled_names, find_bundled
 from ..pooling.modules import CrispPooling
 from .cache import TokenCache
 from .config import ModelConfig
@@ -69,7 +69,7 @@ def build_model(model: ModelConfig, encoder: Encoder, queries: TokenCache, docum
         start = principal_axes(documents)
     backbone: torch.nn.Module = CachedBackbone(queries, documents)
     if model.unfrozen_layers:
-        backbone = _transformer(_require_checkpoint(model))
+        backbone = _transformer(_require_checkpoint(model), _max_tokens(model))
         _unfreeze(backbone, model.unfrozen_layers)
         start = rotation_between(backbone, encoder, list(documents.texts)[:ALIGNED_TEXTS]) @ start
     with torch.no_grad():
@@ -85,7 +85,7 @@ def complete_model(
     if isinstance(backbone, CachedBackbone):
         if not real_checkpoint(model):
             return None
-        backbone = _transformer(real_checkpoint(model))
+        backbone = _transformer(real_checkpoint(model), _max_tokens(model))
         whole = TokenHead(head.in_features, head.out_features)
         whole.load_state_dict(head.state_dict())
         turn = rotation_between(backbone, encoder, list(texts)[:ALIGNED_TEXTS])
@@ -133,15 +133,22 @@ def _ending() -> list[torch.nn.Module]:
     return [MultiVectorMask(), Normalize(module_input_name="token_embeddings")]
 
 
-def _transformer(folder: str) -> Transformer:
+def _transformer(folder: str, max_tokens: int | None = None) -> Transformer:
     settings = {"use_safetensors": True, "dtype": "float32", "local_files_only": True}
     try:
         backbone = Transformer(folder, model_kwargs=settings)
+        if max_tokens is not None:
+            backbone.max_seq_length = max_tokens
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EncoderError(f"cannot load the checkpoint {folder}: {error}") from error
     if getattr(backbone.model, "pooler", None) is not None:
         backbone.model.pooler = None  # not part of token vectors, and random where the checkpoint has none
     return backbone
+
+
+def _max_tokens(model: ModelConfig) -> int | None:
+    """Where a bundled base cuts texts; None leaves a folder's own limit."""
+    return find_bundled(model.base).folder.max_tokens if model.base in bundled_names() else None
 
 
 def _require_checkpoint(model: ModelConfig) -> str:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..embeddings import FloatArray
 from ..errors import EncoderError, InvalidInputError, MissingExtraError
 from ..export_head import write_head_folder
 from ..head import HEAD_FILE, Head
-from ..model_folder import bundled_names
+from ..model_folder import GRAPH_FILE, bundled_names, find_bundled
 from ..pooling.base import Pooling
 from .run import MANIFEST_FILE, MODEL_FOLDER
 
@@ -21,8 +23,8 @@ from .run import MANIFEST_FILE, MODEL_FOLDER
 def export_run(run: Path, out: Path) -> None:
     """Write the model of a finished run, as a folder that `load_encoder` takes by its path.
 
-    A head over a frozen bundled model refers to that model by name. Otherwise the Transformer becomes an int8 ONNX
-    graph of its own, which needs the extra `export`.
+    A head over a bundled model refers to that model by name, and brings what training changed in its graph. Another
+    Transformer becomes an int8 ONNX graph of its own. Both but a frozen bundled model need the extra `export`.
 
     Raises `InvalidInputError` where there is no finished run, `EncoderError` where the Transformer cannot be exported.
     """
@@ -33,18 +35,26 @@ def export_run(run: Path, out: Path) -> None:
         raise InvalidInputError(f"{run} holds no finished training run: {error}") from error
     model, pooling = manifest["config"]["model"], Pooling.parse(manifest["config"]["pooling"]["saved"])
     settings: dict[str, Any] = {"nested": model["nested"], "pooling": pooling, "training": manifest}
-    if model["base"] in bundled_names() and not model["unfrozen_layers"]:
-        write_head_folder(out, head, backbone=model["base"], **settings)
+    if model["base"] not in bundled_names():
+        corpus = [Path(entry["file"]) for entry in manifest["data"]]
+        rotation = write_backbone(run / MODEL_FOLDER, out, corpus=corpus)
+        write_head_folder(out, _turned(head, rotation), backbone=out, **settings)
         return
-    rotation = write_backbone(run / MODEL_FOLDER, out, [entry["file"] for entry in manifest["data"]])
-    turned = Head(head.mix, np.ascontiguousarray(rotation.T @ head.weight, np.float32), head.bias)
-    write_head_folder(out, turned, backbone=out, **settings)
+    graph = None
+    if model["unfrozen_layers"]:
+        with tempfile.TemporaryDirectory() as made:
+            rotation = write_backbone(run / MODEL_FOLDER, Path(made), like=find_bundled(model["base"]).folder.path)
+            graph, head = (Path(made) / GRAPH_FILE).read_bytes(), _turned(head, rotation)
+    write_head_folder(out, head, backbone=model["base"], graph=graph, **settings)
 
 
-def write_backbone(checkpoint: Path, out: Path, corpus: Sequence[str]) -> np.ndarray[Any, np.dtype[np.float32]]:
+def write_backbone(checkpoint: Path, out: Path, *, corpus: Sequence[Path] = (), like: Path | None = None) -> FloatArray:
     """Write the BERT of a checkpoint as an int8 graph that rotates its vectors, and its tokenizer.
 
-    corpus: JSON Lines files whose texts show the activations to quantize. Returns the rotation `(dim, dim)`.
+    corpus: JSON Lines files whose texts show the activations to quantize. like: a model folder to take rotation and
+    outliers from instead, so that layers with the same weights become the same bytes.
+
+    Returns the rotation `(dim, dim)` float32.
     """
     try:
         from safetensors.numpy import load
@@ -68,6 +78,11 @@ def write_backbone(checkpoint: Path, out: Path, corpus: Sequence[str]) -> np.nda
     except (OSError, ValueError, KeyError) as error:
         raise EncoderError(f"{checkpoint} holds no BERT that can be exported: {error!r}") from error
     package = exporter.Package(weights, shape, tokenizer, checkpoint.name, hashlib.sha256(stored).hexdigest())
-    calibration = exporter.calibrate(package, [Path(name) for name in corpus])
+    calibration = exporter.reuse(like) if like else exporter.calibrate(package, corpus)
     exporter.write_model(package, calibration, out)
     return calibration.rotation
+
+
+def _turned(head: Head, rotation: FloatArray) -> Head:
+    """The head that reads rotated vectors."""
+    return Head(head.mix, np.ascontiguousarray(rotation.T @ head.weight, np.float32), head.bias)

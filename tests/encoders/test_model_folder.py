@@ -14,10 +14,11 @@ import numpy as np
 import onnx
 import pytest
 from heads import NESTED, TEXTS, random_head
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from latefold.encoders import model_folder
 from latefold.encoders.base import Encoder, load_encoder
+from latefold.encoders.delta import DELTA_FILE
 from latefold.encoders.errors import EncoderError, InvalidInputError, MissingExtraError
 from latefold.encoders.export_head import update_checksums, write_head_folder
 from latefold.encoders.head import HEAD_FILE, Head
@@ -262,6 +263,32 @@ def test_a_head_is_added_to_a_graph_in_place_and_replaced(tmp_path: Path) -> Non
         update_checksums(out)
         write_head_folder(out, random_head(seed), backbone=out)
         assert Head.read(ModelFolder.read(out).bytes_of(HEAD_FILE)).to_bytes() == random_head(seed).to_bytes()
+
+
+def test_trained_layers_are_kept_as_what_they_change(head_folder: Path, tmp_path: Path) -> None:
+    model = onnx.load(MODELS / "minilm" / "model.onnx")
+    for tensor in model.graph.initializer:
+        if tensor.name.startswith("encoder.layer.5.") and tensor.name.endswith(".scales"):
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(1.5), tensor.name))
+    graph = model.SerializeToString(deterministic=True)
+    folder = write_head_folder(tmp_path / "changed", random_head(), backbone="minilm", nested=NESTED, graph=graph)
+    assert folder.bytes_of("model.onnx") == graph
+    assert (tmp_path / "changed" / DELTA_FILE).stat().st_size < 50_000
+
+    whole = Path(shutil.copytree(MODELS / "minilm", tmp_path / "whole", ignore=shutil.ignore_patterns("*.onnx")))
+    (whole / "model.onnx").write_bytes(graph)
+    update_checksums(whole)
+    write_head_folder(whole, random_head(), backbone=whole, nested=NESTED)
+    made, expected = (load_encoder(path).encode_documents(TEXTS).vectors for path in (tmp_path / "changed", whole))
+    np.testing.assert_array_equal(made, expected)
+    assert np.abs(made - load_encoder(head_folder).encode_documents(TEXTS).vectors).max() > 0.01
+    assert load_encoder(tmp_path / "changed").fingerprint.digest != load_encoder(head_folder).fingerprint.digest
+
+    (tmp_path / "changed" / DELTA_FILE).write_bytes(b"")
+    with pytest.raises(EncoderError, match="differs from its checksum"):
+        load_encoder(tmp_path / "changed").encode_queries(["x"])
+    write_head_folder(tmp_path / "changed", random_head(), backbone="minilm", nested=NESTED)
+    assert not (tmp_path / "changed" / DELTA_FILE).exists()
 
 
 def test_parts_that_do_not_fit_are_not_written(head_folder: Path, tmp_path: Path) -> None:

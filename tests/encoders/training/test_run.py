@@ -17,6 +17,7 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
+from latefold.encoders import model_folder
 from latefold.encoders.base import load_encoder
 from latefold.encoders.errors import EncoderError, InvalidInputError
 from latefold.encoders.head import Head
@@ -196,6 +197,31 @@ def test_a_transformer_is_exported_as_a_graph_of_its_own(done: tuple[Path, dict]
     text = [" ".join(WORDS[:9])]
     small = load_encoder(tmp_path / "mine").encode_queries(text).vectors
     exact = load_encoder(done[0] / "model", offline=True).encode_queries(text).vectors
+    assert (small * exact).sum(axis=1).mean() > 0.95, "8 bits change the vectors little"
+
+
+def test_unfrozen_layers_of_a_bundled_model_are_exported_as_what_they_change(
+    config: TrainingConfig, base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnx", reason="the extra 'export' is not installed")
+    from latefold.encoders.training.export import export_run, write_backbone
+
+    tiny = tmp_path / "models" / "tiny"
+    write_backbone(base, tiny, corpus=[data])
+    monkeypatch.setattr(model_folder, "MODELS", tmp_path / "models")
+    changed = replace(
+        config,
+        model=replace(config.model, base="tiny", checkpoint=str(base), unfrozen_layers=1),
+        run=replace(config.run, steps=3, evaluate_every=3, backbone_lr=1e-2, mining="none"),
+    )
+    train(changed, tmp_path / "run")
+    export_run(tmp_path / "run", tmp_path / "mine")
+    sizes = {path.name: path.stat().st_size for path in (tmp_path / "mine").iterdir()}
+    assert set(sizes) == {"model.json", "head.safetensors", "delta.safetensors"}
+    assert sizes["delta.safetensors"] < 0.6 * (tiny / "model.onnx").stat().st_size
+    text = [" ".join(WORDS[:9])]
+    small = load_encoder(f"{tmp_path / 'mine'}:none").encode_queries(text).vectors
+    exact = load_encoder(tmp_path / "run" / "model", offline=True).encode_queries(text).vectors
     assert (small * exact).sum(axis=1).mean() > 0.95, "8 bits change the vectors little"
 
 
