@@ -31,10 +31,11 @@ def export_run(run: Path, out: Path) -> None:
     try:
         manifest = json.loads((run / MANIFEST_FILE).read_bytes())
         head = Head.read((run / HEAD_FILE).read_bytes())
-    except (OSError, ValueError) as error:
-        raise InvalidInputError(f"{run} holds no finished training run: {error}") from error
+        training = portable(manifest)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InvalidInputError(f"{run} holds no finished training run: {error!r}") from error
     model, pooling = manifest["config"]["model"], Pooling.parse(manifest["config"]["pooling"]["saved"])
-    settings: dict[str, Any] = {"nested": model["nested"], "pooling": pooling, "training": manifest}
+    settings: dict[str, Any] = {"nested": model["nested"], "pooling": pooling, "training": training}
     if model["base"] not in bundled_names():
         corpus = [Path(entry["file"]) for entry in manifest["data"]]
         rotation = write_backbone(run / MODEL_FOLDER, out, corpus=corpus)
@@ -81,6 +82,17 @@ def write_backbone(checkpoint: Path, out: Path, *, corpus: Sequence[Path] = (), 
     calibration = exporter.reuse(like) if like else exporter.calibrate(package, corpus)
     exporter.write_model(package, calibration, out)
     return calibration.rotation
+
+
+def portable(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's manifest without its course, and with files and folders by their last names: fit to travel."""
+    made: dict[str, Any] = json.loads(json.dumps({**manifest, "result": manifest["result"].get("after", {})}))
+    data, model = made["config"]["data"], made["config"]["model"]
+    data["files"] = [Path(name).name for name in data["files"]]
+    made["data"] = [entry | {"file": Path(entry["file"]).name} for entry in made["data"]]
+    for key in ("base", "checkpoint"):
+        model[key] = Path(model[key]).name
+    return made
 
 
 def _turned(head: Head, rotation: FloatArray) -> Head:

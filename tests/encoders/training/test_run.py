@@ -187,6 +187,8 @@ def test_a_head_over_a_bundled_model_is_exported_without_its_graph(data: Path, t
     assert made.dim == 32
     np.testing.assert_allclose(np.linalg.norm(made.vectors, axis=1), 1, atol=1e-5)
     assert not (tmp_path / "mine" / "model.onnx").exists()
+    described = json.loads((tmp_path / "mine" / "model.json").read_text())["training"]
+    assert described["config"]["data"]["files"] == [data.name] == [entry["file"] for entry in described["data"]]
 
 
 def test_a_transformer_is_exported_as_a_graph_of_its_own(done: tuple[Path, dict], tmp_path: Path) -> None:
@@ -218,6 +220,7 @@ def test_unfrozen_layers_of_a_bundled_model_are_exported_as_what_they_change(
     export_run(tmp_path / "run", tmp_path / "mine")
     sizes = {path.name: path.stat().st_size for path in (tmp_path / "mine").iterdir()}
     assert set(sizes) == {"model.json", "head.safetensors", "delta.safetensors"}
+    assert str(tmp_path) not in (tmp_path / "mine" / "model.json").read_text(), "paths stay on the machine"
     assert sizes["delta.safetensors"] < 0.6 * (tiny / "model.onnx").stat().st_size
     text = [" ".join(WORDS[:9])]
     small = load_encoder(f"{tmp_path / 'mine'}:none").encode_queries(text).vectors
