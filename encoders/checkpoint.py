@@ -63,9 +63,14 @@ def vet_checkpoint(folder: Path, *, trust_remote_code: bool) -> None:
     projection would be random. Refused unless `trust_remote_code`: configuration that names code or kernels to load.
     """
     _require_multi_vector(folder)
-    _refuse_pickles(folder)
+    vet_weights(folder, trust_remote_code=trust_remote_code)
     if not any(file for pattern in _TOKENIZERS for file in folder.rglob(pattern)):
         raise EncoderError(f"{folder} holds no tokenizer files (tokenizer.json, a vocabulary or a *.model file)")
+
+
+def vet_weights(folder: Path, *, trust_remote_code: bool = False) -> None:
+    """The part of `vet_checkpoint` that holds for any checkpoint: no pickles, no adapters, no foreign code."""
+    _refuse_pickles(folder)
     if (folder / "adapter_config.json").exists():
         raise EncoderError(f"{folder} holds an adapter; merge it into its base model and save the result")
     if trust_remote_code:

@@ -50,7 +50,7 @@ def apply_delta(old: bytes, delta: bytes) -> bytes:
             " expected int64 (n, 2) and uint8 (total,)"
         )
     flat = bounds.reshape(-1)
-    if len(flat) and (flat[0] < 0 or flat[-1] > len(old) or (np.diff(flat) <= 0).any()):
+    if ((flat < 0) | (flat > len(old))).any() or (np.diff(flat) <= 0).any():
         raise EncoderError(f"{DELTA_FILE} changes ranges that are not ascending ones of {len(old)} bytes")
     offsets = np.concatenate([[0], np.cumsum(bounds[:, 1] - bounds[:, 0])])
     if offsets[-1] != len(content):

@@ -99,8 +99,8 @@ def read_corpus(paths: Sequence[Path]) -> list[str]:
     """All strings but ids of at most `LINES_PER_CORPUS` evenly spaced lines of each JSONL file."""
     texts = []
     for path in paths:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        for line in lines[:: -(-len(lines) // LINES_PER_CORPUS)]:
+        lines = [line for line in path.read_bytes().split(b"\n") if line.strip()]
+        for line in lines[:: max(1, -(-len(lines) // LINES_PER_CORPUS))]:
             record = json.loads(line)
             texts += [text for key, text in record.items() if key not in ("id", "_id") and isinstance(text, str)]
     return texts
@@ -155,15 +155,14 @@ def write_model(package: Package, calibration: Calibration, out: Path) -> None:
     model = make_model(graph, "minilm")
     (out / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))
     (out / "tokenizer.json").write_bytes(package.tokenizer)
+    files = [file for file in sorted(out.iterdir()) if file.is_file() and file.name != "model.json"]
     described = {
         "dims": package.shape.dim,
         "max_tokens": package.shape.positions,
         "made_by": "python -m latefold.encoders.export_minilm",
         "source": {"package": package.name, "weights_sha256": package.digest},
         "calibration": calibration.origin,
-        "sha256": {
-            file.name: _sha256(file.read_bytes()) for file in sorted(out.iterdir()) if file.name != "model.json"
-        },
+        "sha256": {file.name: _sha256(file.read_bytes()) for file in files},
     }
     (out / "model.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
 

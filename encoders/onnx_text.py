@@ -275,6 +275,9 @@ def _session(folder: ModelFolder) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4  # errors are raised, not printed as well
     options.enable_mem_pattern = False  # one memory plan per shape seen would grow without bound
+    options.add_session_config_entry(
+        "session.model_external_initializers_file_folder_path", os.devnull
+    )  # no other file
     content = folder.bytes_of(GRAPH_FILE)
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from sentence_transformers import MultiVectorEncoder
 from sentence_transformers.base.modules import Normalize, Transformer
 from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 from transformers.utils import logging
 
 from ..base import Encoder, load_encoder
+from ..checkpoint import vet_weights
 from ..embeddings import FloatArray
 from ..errors import EncoderError, InvalidInputError
 from ..model_folder import bundled_names, find_bundled
@@ -23,7 +25,7 @@ from .cache import TokenCache
 from .config import ModelConfig
 from .modules import CachedBackbone, TokenHead
 
-ALIGNED_TEXTS = 64
+ALIGNED_TEXTS = 128
 SAMPLED_TOKENS = 200_000
 
 
@@ -44,7 +46,9 @@ def quiet() -> Iterator[None]:
 def frozen_encoder(model: ModelConfig, cache: Path) -> Encoder:
     """The encoder of the base's own vectors: a bundled one, or the Transformer in a folder without anything on top."""
     if model.base in bundled_names():
-        return load_encoder(model.base)
+        if find_bundled(model.base).folder.has_head:
+            raise InvalidInputError(f"model.base is {model.base}, which has a trained head already; train minilm")
+        return load_encoder(f"{model.base}:none")
     folder = cache / "base"
     plain = MultiVectorEncoder(modules=[_transformer(model.base), *_ending()], device="cpu")
     plain.save(str(folder), create_model_card=False)
@@ -71,7 +75,8 @@ def build_model(model: ModelConfig, encoder: Encoder, queries: TokenCache, docum
     if model.unfrozen_layers:
         backbone = _transformer(_require_checkpoint(model), _max_tokens(model))
         _unfreeze(backbone, model.unfrozen_layers)
-        start = rotation_between(backbone, encoder, list(documents.texts)[:ALIGNED_TEXTS]) @ start
+        if model.base in bundled_names():
+            start = rotation_between(backbone, encoder, list(documents.texts)[:ALIGNED_TEXTS]) @ start
     with torch.no_grad():
         head.weight.copy_(torch.from_numpy(np.ascontiguousarray(start[:, : model.dim])))
     return MultiVectorEncoder(modules=[backbone, head, *_ending()])
@@ -88,9 +93,10 @@ def complete_model(
         backbone = _transformer(real_checkpoint(model), _max_tokens(model))
         whole = TokenHead(head.in_features, head.out_features)
         whole.load_state_dict(head.state_dict())
-        turn = rotation_between(backbone, encoder, list(texts)[:ALIGNED_TEXTS])
-        with torch.no_grad():
-            whole.weight.copy_(torch.from_numpy(turn) @ head.weight.cpu())
+        if model.base in bundled_names():
+            turn = rotation_between(backbone, encoder, list(texts)[:ALIGNED_TEXTS])
+            with torch.no_grad():
+                whole.weight.copy_(torch.from_numpy(turn) @ head.weight.cpu())
         head = whole
     pools = [] if pooling == "none" else [CrispPooling(documents=pooling)]
     return MultiVectorEncoder(modules=[backbone, head, *_ending(), *pools], device="cpu").eval()
@@ -117,16 +123,25 @@ def rotation_between(backbone: Any, encoder: Encoder, texts: Sequence[str]) -> F
     pairs = [(ours, theirs[i]) for i, ours in enumerate(made) if ours.shape == theirs[i].shape]
     if not pairs:
         raise EncoderError("the checkpoint and the base cut texts into different tokens; they are not the same model")
-    left, right = (np.concatenate(side).astype(np.float64) for side in zip(*pairs, strict=True))
-    u, _, v = np.linalg.svd(left.T @ right)
-    turn = u @ v
+    halves = pairs[::2], pairs[1::2] or pairs
+    turn = _procrustes(*_stacked(halves[0]))
+    left, right = _stacked(halves[1])
     agreement = float(np.mean(np.sum((left @ turn) * right, axis=1)))
     if agreement < 0.9:
         raise EncoderError(
-            f"the checkpoint's vectors agree with the base's by a cosine of {agreement:.2f} only; they are not the same"
-            " model"
+            f"after alignment on {len(halves[0])} texts, the checkpoint's vectors agree with the base's by a cosine of"
+            f" {agreement:.2f} only: they are not the same model, or there is too little text to align them"
         )
-    return np.asarray(turn, np.float32)
+    return np.asarray(_procrustes(*_stacked(pairs)), np.float32)
+
+
+def _stacked(pairs: Sequence[tuple[FloatArray, FloatArray]]) -> list[np.ndarray[Any, np.dtype[np.float64]]]:
+    return [np.concatenate(side).astype(np.float64) for side in zip(*pairs, strict=True)]
+
+
+def _procrustes(left: np.ndarray[Any, Any], right: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    u, _, v = np.linalg.svd(left.T @ right)
+    return np.asarray(u @ v)
 
 
 def _ending() -> list[torch.nn.Module]:
@@ -135,11 +150,12 @@ def _ending() -> list[torch.nn.Module]:
 
 def _transformer(folder: str, max_tokens: int | None = None) -> Transformer:
     settings = {"use_safetensors": True, "dtype": "float32", "local_files_only": True}
+    vet_weights(Path(folder))
     try:
         backbone = Transformer(folder, model_kwargs=settings)
         if max_tokens is not None:
             backbone.max_seq_length = max_tokens
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise EncoderError(f"cannot load the checkpoint {folder}: {error}") from error
     if getattr(backbone.model, "pooler", None) is not None:
         backbone.model.pooler = None  # not part of token vectors, and random where the checkpoint has none

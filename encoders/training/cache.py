@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -116,8 +117,12 @@ def _prepare(folder: Path, texts: Sequence[str], encoder: Encoder, limit: int) -
     np.save(folder / "offsets.npy", offsets)
     np.save(folder / "terms.npy", np.concatenate(terms) if terms else np.empty(0, np.uint32))
     _record(folder, {"done": 0, "ends": ends})
-    shape = (int(offsets[-1]), encoder.dim)
-    np.lib.format.open_memmap(folder / "vectors.npy", mode="w+", dtype=np.float16, shape=shape).flush()
+    fresh, shape = folder / "vectors.npy.new", (int(offsets[-1]), encoder.dim)
+    np.lib.format.open_memmap(fresh, mode="w+", dtype=np.float16, shape=shape).flush()
+    if hasattr(os, "posix_fallocate"):  # a full disk is an error here; in the pages of a sparse file, a dead process
+        with fresh.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, fresh.stat().st_size)
+    fresh.replace(folder / "vectors.npy")
 
 
 def _fill(folder: Path, texts: Sequence[str], encoder: Encoder, phase: str, progress: Progress | None) -> None:

@@ -86,11 +86,12 @@ class RunConfig:
     """steps: of the optimiser; where 0, as many as `epochs` over the data take. batch: pairs a step. mining: whose
     passages share a batch: `index`, neighbours by hybrid search in an index; `means`, by the cosine of mean vectors;
     `none`, random ones. group: pairs that come from one neighbourhood of the `neighbours` nearest. negatives: explicit
-    ones of each pair at most. evaluate_every: steps between evaluations, each of which leaves a checkpoint.
+    ones of each pair at most. warmup: share of the steps in which the rates rise. evaluate_every: steps between
+    evaluations, each of which leaves a checkpoint.
     """  # noqa: D205
 
-    steps: int = 600
-    epochs: float = 1.0
+    steps: int = 0
+    epochs: float = 2.0
     batch: int = 64
     mining: Mining = "index"
     neighbours: int = 24
@@ -121,18 +122,33 @@ class TrainingConfig:
             for name, value in values.items():
                 if not (math.isfinite(value) and value >= low):
                     raise InvalidInputError(f"{name} is {value}; expected at least {low}")
-        if not self.data.files:
-            raise InvalidInputError("data.files is empty; name at least one JSON Lines file of pairs")
-        if not 0 <= self.data.held_out < 1:
-            raise InvalidInputError(f"data.held_out is {self.data.held_out}; expected a share from 0 to below 1")
-        if min(self.loss.temperature, self.loss.teacher_temperature, self.run.lr) <= 0:
-            raise InvalidInputError("loss.temperature, loss.teacher_temperature and run.lr must be above 0")
-        if not all(0 < dim < self.model.dim for dim in self.model.nested):
-            raise InvalidInputError(f"model.nested is {self.model.nested}; expected dimensions below {self.model.dim}")
+        self._require_ranges()
         for text in (*self.pooling.documents, *self.pooling.queries, self.pooling.saved):
             Pooling.parse(text)
-        if not (self.pooling.documents and self.pooling.queries):
-            raise InvalidInputError('pooling.documents and pooling.queries need a name each; "none" pools nothing')
+
+    def _require_ranges(self) -> None:
+        data, model, loss, run = self.data, self.model, self.loss, self.run
+        for holds, message in (
+            (bool(data.files), "data.files is empty; name at least one JSON Lines file of pairs"),
+            (0 <= data.held_out < 1, f"data.held_out is {data.held_out}; expected a share from 0 to below 1"),
+            (math.isfinite(model.mix), f"model.mix is {model.mix}; expected a finite number"),
+            (run.seed < 1 << 32, f"run.seed is {run.seed}; expected less than 2^32"),
+            (run.warmup <= 1, f"run.warmup is {run.warmup}; expected a share of the steps, at most 1"),
+            (
+                min(loss.temperature, loss.teacher_temperature, run.lr) > 0,
+                "loss.temperature, loss.teacher_temperature and run.lr must be above 0",
+            ),
+            (
+                all(0 < dim < model.dim for dim in model.nested),
+                f"model.nested is {model.nested}; expected dimensions below {model.dim}",
+            ),
+            (
+                bool(self.pooling.documents and self.pooling.queries),
+                'pooling.documents and pooling.queries need a name each; "none" pools nothing',
+            ),
+        ):
+            if not holds:
+                raise InvalidInputError(message)
 
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON values, sections as in the file."""

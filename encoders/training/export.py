@@ -28,6 +28,8 @@ def export_run(run: Path, out: Path) -> None:
 
     Raises `InvalidInputError` where there is no finished run, `EncoderError` where the Transformer cannot be exported.
     """
+    if out.resolve() == run.resolve():
+        raise InvalidInputError(f"{out} is the folder of the run; export to another one")
     try:
         manifest = json.loads((run / MANIFEST_FILE).read_bytes())
         head = Head.read((run / HEAD_FILE).read_bytes())
@@ -66,6 +68,7 @@ def write_backbone(checkpoint: Path, out: Path, *, corpus: Sequence[Path] = (), 
         raise MissingExtraError("exporting the Transformer", "export") from error
     try:
         config: Mapping[str, Any] = json.loads((checkpoint / "config.json").read_bytes())
+        _require_bert(checkpoint, config)
         stored = (checkpoint / "model.safetensors").read_bytes()
         shape = BertShape(
             layers=config["num_hidden_layers"],
@@ -82,6 +85,14 @@ def write_backbone(checkpoint: Path, out: Path, *, corpus: Sequence[Path] = (), 
     calibration = exporter.reuse(like) if like else exporter.calibrate(package, corpus)
     exporter.write_model(package, calibration, out)
     return calibration.rotation
+
+
+def _require_bert(checkpoint: Path, config: Mapping[str, Any]) -> None:
+    """The graph is that of BERT with the exact GELU; other Transformers share its names, not its arithmetic."""
+    expected = {"model_type": "bert", "hidden_act": "gelu", "position_embedding_type": "absolute"}
+    for key, value in expected.items():
+        if config.get(key, value if key != "model_type" else None) != value:
+            raise EncoderError(f"{checkpoint} has the {key} {config.get(key)!r}; only {value!r} can be exported")
 
 
 def portable(manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def ranks(queries: TokenEmbeddings, documents: TokenEmbeddings, positives: IntAr
     found = np.empty(len(queries), np.int64)
     for start in range(0, len(queries), QUERIES_PER_BLOCK):
         rows = np.arange(start, min(start + QUERIES_PER_BLOCK, len(queries)))
-        scores = maxsim(_take(queries, rows), documents)
+        scores = maxsim(queries.take(rows), documents)
         own = scores[np.arange(len(rows)), positives[rows]]
         found[rows] = (scores >= own[:, None]).sum(axis=1)
     return found
@@ -39,7 +39,7 @@ def shape(vectors: FloatArray) -> dict[str, float]:
 
     At most `SAMPLED_VECTORS` evenly spaced ones are measured.
     """
-    sample = vectors[:: max(1, len(vectors) // SAMPLED_VECTORS)].astype(np.float64)
+    sample = vectors[:: max(1, -(-len(vectors) // SAMPLED_VECTORS))].astype(np.float64)
     count = len(sample)
     total = sample.sum(axis=0)
     cosine = (float(total @ total) - float((sample * sample).sum())) / (count * (count - 1))
@@ -79,11 +79,4 @@ def _prefix(embeddings: TokenEmbeddings, dim: int) -> TokenEmbeddings:
     vectors = embeddings.vectors[:, :dim]
     return TokenEmbeddings(
         vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9), embeddings.offsets
-    )
-
-
-def _take(embeddings: TokenEmbeddings, rows: IntArray) -> TokenEmbeddings:
-    first, last = embeddings.offsets[rows[0]], embeddings.offsets[rows[-1] + 1]
-    return TokenEmbeddings(
-        embeddings.vectors[first:last], embeddings.offsets[rows[0] : rows[-1] + 2] - embeddings.offsets[rows[0]]
     )

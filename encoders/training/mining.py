@@ -88,6 +88,7 @@ class Batches:
             if len(chosen) >= self.size:
                 break
             near = self.neighbours[seed]
-            near = rng.permutation(near[near >= 0])[: self.group - 1]
+            near = near[(near >= 0) & (self.sources[near] == self.sources[seed])]
+            near = rng.permutation(near)[: self.group - 1]
             chosen |= dict.fromkeys([int(seed), *near.tolist()])
         return list(chosen)[: self.size]

@@ -38,7 +38,7 @@ class Pairs:
         return len(self.queries)
 
     def split(self, share: float, seed: int) -> tuple[IntArray, IntArray]:
-        """Rows to train on and rows held out, by a hash of the passage: a passage is never on both sides."""
+        """Rows to train on and rows held out, by a hash of the passage: none is asked for on both sides."""
         drawn = np.array([_hash(text, seed) < share * HASH_RANGE for text in self.passages], bool)
         held = drawn[self.positives] if len(self) else np.empty(0, bool)
         return np.flatnonzero(~held), np.flatnonzero(held)
@@ -95,6 +95,9 @@ def _row(record: Any) -> tuple[str, str, list[str], tuple[float, ...] | None]:
         raise TypeError("query and passage must be texts, not empty")
     if not (isinstance(negatives, list) and all(isinstance(text, str) and text.strip() for text in negatives)):
         raise TypeError("negatives must be a list of texts")
+    for text in (query, passage, *negatives):
+        if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+            raise ValueError("a text holds a NUL character or half of a surrogate pair, which no index can store")
     scores = record.get("scores")
     if scores is None:
         return query, passage, negatives, None

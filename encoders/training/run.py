@@ -154,7 +154,8 @@ def find_neighbours(
     if run.mining == "none":
         return np.empty((len(rows), 0), np.int64)
     shown, answers = np.unique(pairs.positives[rows], return_inverse=True)
-    key = f"{run.mining} {run.neighbours} {queries.digest} {documents.digest} ".encode() + rows.tobytes()
+    key = f"{run.mining} {run.neighbours} {queries.digest} {documents.digest} ".encode()
+    key += rows.tobytes() + pairs.positives[rows].tobytes()
     file = folder / f"neighbours-{hashlib.sha256(key).hexdigest()[:16]}.npy"
     if file.exists():
         return neighbour_rows(np.load(file), answers)
@@ -174,7 +175,9 @@ def find_neighbours(
             lambda part: documents.embeddings(places[part]),
         )
         found = neighbours(corpus, run.neighbours, progress)
-    np.save(file, found)
+    fresh = file.with_suffix(".new.npy")
+    np.save(fresh, found)
+    fresh.replace(file)
     return neighbour_rows(found, answers)
 
 

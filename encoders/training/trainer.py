@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,6 @@ from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.base.sampler import DefaultBatchSampler
 from sentence_transformers.multi_vector_encoder.data_collator import MultiVectorEncoderDataCollator
 from transformers import PrinterCallback, TrainerCallback
-from transformers.trainer_utils import get_last_checkpoint
 
 from ..base import Progress
 from ..embeddings import FloatArray, IntArray, TokenEmbeddings
@@ -30,6 +30,8 @@ from .pairs import Pairs
 from .teacher import Teacher, standardise
 
 TRAINED_FILE = "trained.safetensors"
+CHECKPOINT_FILES = (TRAINED_FILE, "optimizer.pt", "scheduler.pt", "trainer_state.json")
+"""What a whole checkpoint has; transformers writes the last one last."""
 TEXTS_PER_BATCH = 64
 LOGS = 50
 """Points of the training curves."""
@@ -211,9 +213,19 @@ def fit(
         callbacks=[] if progress is None else [ProgressCallback(progress)],
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None)
+    trainer.train(resume_from_checkpoint=last_checkpoint(folder))
     model.eval()
     return list(trainer.state.log_history)
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The newest checkpoint that was written to its end; newer ones, left by a run that was killed, are removed."""
+    found = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdecimal()]
+    for path in sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")), reverse=True):
+        if all((path / name).is_file() for name in CHECKPOINT_FILES):
+            return str(path)
+        shutil.rmtree(path)
+    return None
 
 
 def encode(model: MultiVectorEncoder, texts: Sequence[str], task: str, limit: int) -> TokenEmbeddings:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ...encoders.errors import StorageError
+from ...encoders.errors import InvalidInputError, StorageError
 from .console import Output
 
 ConfigFile = Annotated[
@@ -44,6 +44,8 @@ def train(
     from ...ingest.neighbours import folded_recall, index_neighbours
 
     settings = read_config(config)
+    if export is not None and export.resolve() == into.resolve():
+        raise InvalidInputError(f"--export and --into both name {into}; the encoder needs a folder of its own")
     with output.progress() as report:
         result = run(
             settings,

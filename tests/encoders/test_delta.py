@@ -42,6 +42,7 @@ def test_graphs_of_another_length_have_no_delta() -> None:
         ([[-1, 2]], 3, "ascending"),
         ([[5, 9], [8, 10]], 6, "ascending"),
         ([[5, 5]], 0, "ascending"),
+        ([[0, 2**63 - 1], [-(2**63), -1], [0, 7]], 5, "ascending"),
         ([[0, 4]], 3, "3 bytes for ranges of 4"),
         ([0, 4], 4, "expected int64"),
     ],

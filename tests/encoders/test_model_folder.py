@@ -228,6 +228,24 @@ def test_graphs_that_do_something_else_are_refused(edited: Callable[..., Path], 
         load_encoder(folder).encode_queries(["text"])
 
 
+def test_a_graph_reads_no_other_file(
+    edited: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "secret.bin").write_bytes(np.arange(384, dtype=np.float32).tobytes())
+    monkeypatch.chdir(tmp_path)
+    folder = edited()
+    model = onnx.load(folder / "model.onnx")
+    (tensor,) = (item for item in model.graph.initializer if item.name == "encoder.layer.5.output.dense.bias")
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in {"location": "secret.bin", "offset": "0", "length": str(4 * 384)}.items():
+        entry = tensor.external_data.add()
+        entry.key, entry.value = key, value
+    replace_file(folder, "model.onnx", model.SerializeToString())
+    with pytest.raises(EncoderError, match=r"cannot read model\.onnx"):
+        load_encoder(folder).encode_queries(["x"])
+
+
 # --- writing
 
 

@@ -55,6 +55,9 @@ def test_a_file_gives_the_same_configuration_as_its_json_form(tmp_path: Path) ->
         ({"run": {"lr": "fast"}}, "run.lr"),
         ({"run": {"steps": True}}, "run.steps"),
         ({"run": {"batch": 0}}, "run.batch"),
+        ({"run": {"seed": 1 << 32}}, "run.seed"),
+        ({"run": {"warmup": 100}}, "run.warmup"),
+        ({"model": {"mix": math.nan}}, "model.mix"),
         ({"run": {"mining": "luck"}}, "run.mining"),
         ({"loss": {"distillation": -1.0}}, "loss.distillation"),
         ({"loss": {"temperature": math.nan}}, "loss.temperature"),
@@ -101,7 +104,8 @@ def test_pairs_share_passages_and_keep_scores(tmp_path: Path) -> None:
     [
         [], 3, {"query": "a"}, {"query": " ", "passage": "b"}, {"query": "a", "passage": 1},
         {"query": "a", "passage": "b", "negatives": "c"}, {"query": "a", "passage": "b", "scores": [1, 2]},
-        {"query": "a", "passage": "b", "scores": [None]},
+        {"query": "a", "passage": "b", "scores": [None]}, {"query": "a\0", "passage": "b"},
+        {"query": "a", "passage": "b", "negatives": ["\ud800"]},
     ],
 )  # fmt: skip
 def test_a_row_that_is_no_pair_is_named_by_file_and_line(tmp_path: Path, row: object) -> None:
@@ -152,10 +156,7 @@ def test_long_texts_are_cut_between_words_to_the_limit(tmp_path: Path) -> None:
 def test_batches_depend_on_seed_and_number_alone_and_stay_in_one_source(seed: int) -> None:
     rng = np.random.default_rng(seed)
     sources = rng.integers(0, 3, 60)
-    near = np.full((60, 5), -1)
-    for row in range(60):
-        same = np.flatnonzero(sources == sources[row])
-        near[row, : min(5, len(same))] = same[:5]
+    near = rng.integers(-1, 60, (60, 5))
     batches = Batches(sources, near, size=10, group=3, seed=seed)
     for number in range(4):
         rows = batches[number]

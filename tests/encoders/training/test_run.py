@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -139,6 +140,7 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(
     cache = done[0] / "cache"
     with pytest.raises(StopError):
         train(config, tmp_path / "run", cache=cache, progress=stop)
+    (tmp_path / "run" / "checkpoints" / "checkpoint-8").mkdir()  # as one killed while it saves leaves it
     assert not (tmp_path / "run" / "head.safetensors").exists()
     seen: list[int] = []
     train(config, tmp_path / "run", cache=cache, progress=lambda _phase, step, _total: seen.append(step))
@@ -202,6 +204,22 @@ def test_a_transformer_is_exported_as_a_graph_of_its_own(done: tuple[Path, dict]
     assert (small * exact).sum(axis=1).mean() > 0.95, "8 bits change the vectors little"
 
 
+@pytest.mark.parametrize(("key", "value"), [("model_type", "roberta"), ("hidden_act", "relu")])
+def test_transformers_that_are_not_bert_are_not_exported(
+    done: tuple[Path, dict], tmp_path: Path, key: str, value: str
+) -> None:
+    pytest.importorskip("onnx", reason="the extra 'export' is not installed")
+    from latefold.encoders.training.export import export_run
+
+    run = Path(shutil.copytree(done[0], tmp_path / "run"))
+    described = json.loads((run / "model" / "config.json").read_text())
+    (run / "model" / "config.json").write_text(json.dumps(described | {key: value}))
+    with pytest.raises(EncoderError, match=f"{key} '{value}'"):
+        export_run(run, tmp_path / "mine")
+    with pytest.raises(InvalidInputError, match="folder of the run"):
+        export_run(run, run)
+
+
 def test_unfrozen_layers_of_a_bundled_model_are_exported_as_what_they_change(
     config: TrainingConfig, base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,8 +254,13 @@ def test_unusable_bases_and_dimensions_are_named(config: TrainingConfig, tmp_pat
     with pytest.raises(InvalidInputError, match="2 layers"):
         train(deep, tmp_path / "deep")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(EncoderError, match="cannot load the checkpoint"):
-        train(replace(config, model=replace(config.model, base=str(tmp_path / "empty"))), tmp_path / "none")
+    cut = Path(shutil.copytree(config.model.base, tmp_path / "cut"))
+    (cut / "model.safetensors").write_bytes((cut / "model.safetensors").read_bytes()[:1000])
+    for folder, reason in ((tmp_path / "empty", "no weights"), (cut, "cannot load the checkpoint")):
+        with pytest.raises(EncoderError, match=reason):
+            train(replace(config, model=replace(config.model, base=str(folder))), tmp_path / "none")
+    with pytest.raises(InvalidInputError, match="trained head already"):
+        train(replace(config, model=replace(config.model, base="latefold")), tmp_path / "twice")
 
 
 def test_the_head_ignores_padding_and_is_the_numpy_one() -> None:
