@@ -81,7 +81,7 @@ class Encoder(Protocol):
         ...
 
 
-DEFAULT_ENCODER = "minilm"
+DEFAULT_ENCODER = "latefold"
 
 
 def load_encoder(
@@ -94,7 +94,7 @@ def load_encoder(
     """Load an encoder by name.
 
     name: `"default"`; a bundled model or the path of a folder that latefold exported, either as `NAME[-DIM][:POOLING]`
-    with fewer dimensions and a pooling of documents (`"minilm"`, `"minilm-128"`, `"minilm-128:c33%"`, see `Pooling`);
+    with fewer dimensions and a pooling of documents (`"latefold"`, `"latefold-64"`, `"minilm:c33%"`, see `Pooling`);
     or the local path or hub name of a `sentence-transformers` multi-vector checkpoint (extra `models`).
     threads: CPU threads to use; all cores when None. offline: never reach for the network.
     trust_remote_code: let a hub checkpoint run its own Python code; off unless asked for.

@@ -25,7 +25,7 @@ _SEED = 0
 _QUERY_HEAD = 20_000  # test queries ask for documents before this one, so that a head of the collection can use them
 _MIN_WORDS = 3
 DIM = 128
-"""Dimensions of the token vectors: the leading ones of the bundled encoder, as its name `minilm-128` gives them."""
+"""Dimensions of the token vectors: as many as the default encoder has, the leading ones of others."""
 SETS = ("documents", "queries", "training")
 
 

@@ -140,7 +140,9 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel, tmp_path):
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"latefold"}
     assert not [name for name in names if name.startswith("latefold/tests/")]
-    assert {"latefold/py.typed", "latefold/encoders/models/minilm/model.onnx"} <= set(names)
+    assert {"py.typed", "encoders/models/minilm/model.onnx", "encoders/models/latefold/delta.safetensors"} <= {
+        name.removeprefix("latefold/") for name in names
+    }
     code = "import latefold; print(latefold.__file__); latefold.load_encoder('default').encode_queries(['hello'])"
     done = subprocess.run(
         [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {code}"],

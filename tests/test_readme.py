@@ -1,5 +1,6 @@
 """Every command and example of the README runs as it stands."""
 
+import json
 import os
 import re
 import shutil
@@ -15,7 +16,8 @@ README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 SHELL = [line for kind, text in BLOCKS if kind == "sh" for line in text.splitlines()]
 PYTHON = [text for kind, text in BLOCKS if kind == "python"]
-COMMANDS = [line for line in SHELL if line.startswith("latefold ") and " serve " not in line]
+TRAINING = [line for kind, text in BLOCKS if kind == "sh" and "latefold train" in text for line in text.splitlines()]
+COMMANDS = [line for line in SHELL if line.startswith("latefold ") and " serve " not in line and line not in TRAINING]
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +48,23 @@ def test_the_commands_run_in_their_order(workplace, environment):
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         if " search " in command:
             assert "ARCHITECTURE" in done.stdout, done.stdout
+
+
+def test_an_encoder_is_trained_and_used(workplace, environment):
+    pytest.importorskip("sentence_transformers", reason="the extra 'models' is not installed")
+    pytest.importorskip("datasets", reason="the extra 'models' is not installed")
+    (settings,) = (text for kind, text in BLOCKS if kind == "toml")
+    (workplace / "train.toml").write_text(settings)
+    paragraphs = [text for path in sorted((workplace / "docs").iterdir()) for text in path.read_text().split("\n\n")]
+    pairs = [{"query": text[:60], "passage": text} for text in paragraphs if len(text) > 200]
+    (workplace / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    commands = [line for line in TRAINING if line.startswith("latefold ")]
+    assert len(commands) == 2
+    for command in commands:
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=workplace, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
 
 
 @pytest.mark.parametrize("code", PYTHON)

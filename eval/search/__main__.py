@@ -22,6 +22,8 @@ from .worker import Job
 PROGRAM: Final = "python -m latefold.eval.search"
 COLLECTIONS = ("scifact", "cranfield", "cisi", PACKAGES_FEW, PACKAGES_HEAD, PACKAGES)
 QUICK = ("scifact", PACKAGES_HEAD)
+_ENCODER: Final = "minilm"
+"""Codecs are judged at all of its 384 dimensions as well as at the first 128."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ def run(settings: Settings) -> Path:
 
 def _parse(arguments: Sequence[str] | None) -> Settings:
     parser = command.options(PROGRAM, __doc__, COLLECTIONS)
+    parser.set_defaults(encoder=_ENCODER)
     parser.add_argument(
         "--large-peers",
         action="store_true",

@@ -30,7 +30,7 @@ WIDE: Final = ("fp16", "lvq8", "lvq4", "pq48", "pq32", "pq16", "sign", "patch256
 """Codecs that are judged on the encoder's whole width too."""
 PRUNED: Final = ("lvq8", "lvq4x4", "lvq4", "pq32", "rabitq")
 DIMS: Final = (128, 384)
-"""Leading dimensions of the bundled encoder: `minilm-128`, and all of `minilm`."""
+"""Leading dimensions of the sentence model: `minilm-128`, and all of `minilm`."""
 
 
 @dataclass(frozen=True)

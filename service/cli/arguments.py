@@ -39,8 +39,8 @@ EncoderName = Annotated[
     typer.Option(
         "--encoder",
         metavar="NAME",
-        help="default or minilm, with -DIM for fewer dimensions and :POOLING for fewer vectors a document "
-        "(minilm-128:c33%); the path of an exported encoder; or the path or hub name of a sentence-transformers "
+        help="default, latefold or minilm, with -DIM for fewer dimensions and :POOLING for fewer vectors a document "
+        "(latefold-64:c33%); the path of an exported encoder; or the path or hub name of a sentence-transformers "
         "multi-vector model.",
     ),
 ]

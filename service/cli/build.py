@@ -39,9 +39,9 @@ NewEncoder = Annotated[
     typer.Option(
         "--encoder",
         metavar="NAME",
-        help="Encoder of a new index: minilm (the default), with -DIM for fewer dimensions and :POOLING for fewer "
-        "vectors a document (minilm-128:c33%); the path of an exported encoder; or the path or hub name of a "
-        "sentence-transformers multi-vector model.",
+        help="Encoder of a new index: latefold (the default) or minilm, with -DIM for fewer dimensions and :POOLING "
+        "for fewer vectors a document (latefold-64:c33%); the path of an exported encoder; or the path or hub name of "
+        "a sentence-transformers multi-vector model.",
     ),
 ]
 NewCodec = Annotated[

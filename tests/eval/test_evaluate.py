@@ -33,7 +33,7 @@ KEYS = [
 def test_report_of_the_exact_mode(cranfield_slice, slice_index):
     report = json.loads(json.dumps(evaluate(cranfield_slice, index=slice_index, mode="exact").to_dict()))
     assert list(report) == KEYS
-    assert (report["dataset"], report["encoder"], report["mode"]) == ("cranfield-slice", "minilm", "exact")
+    assert (report["dataset"], report["encoder"], report["mode"]) == ("cranfield-slice", "latefold", "exact")
     assert (report["queries"], report["documents"]) == (10, 60)
     assert report["recall_vs_exact@10"] == 1.0
     assert report["recall@100"] == 1.0  # 100 results out of 60 documents are all of them

@@ -15,7 +15,7 @@ TEXTS = ["a wing in a stream", "", "boundary layers", "heat", "a shock wave meet
 
 @pytest.fixture(scope="module")
 def encoder():
-    return load_encoder()
+    return load_encoder("minilm")
 
 
 @pytest.fixture

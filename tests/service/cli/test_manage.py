@@ -29,7 +29,7 @@ STATS_KEYS = {
 def test_stats(cli, shared_index):
     stats = cli("stats", shared_index, "--json").json
     assert stats.keys() == STATS_KEYS
-    assert (stats["documents"], stats["encoder"], stats["codec"]) == (5, "minilm", "lvq8")
+    assert (stats["documents"], stats["encoder"], stats["codec"]) == (5, "latefold", "lvq8")
     assert stats["bytes"]["total"] == sum(size for part, size in stats["bytes"].items() if part != "total")
     plain = cli("stats", shared_index)
     assert "documents        5\n" in plain.out
