@@ -116,7 +116,8 @@ def _means(values: npt.NDArray[np.floating], groups: IntArray) -> DoubleArray:
 def _groups(rows: IntArray) -> Iterator[tuple[int, IntArray]]:
     order = np.argsort(rows, kind="stable")
     found, starts = np.unique(rows[order], return_index=True)
-    yield from zip(found.tolist(), np.split(order, starts[1:]), strict=True)
+    if len(found):
+        yield from zip(found.tolist(), np.split(order, starts[1:]), strict=True)
 
 
 def _ridge(design: DoubleArray, rest: DoubleArray, penalty: float) -> DoubleArray:

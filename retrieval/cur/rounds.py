@@ -139,6 +139,8 @@ def _perturbed(estimates: FloatArray, temperature: float, rng: np.random.Generat
 def highest(values: FloatArray, k: int) -> IntArray:
     """Rows of the `k` highest finite values, best first, ties by row; fewer where fewer are finite."""
     n = len(values)
+    if k < 1:
+        return np.empty(0, np.int64)
     if k < n:
         threshold = np.partition(values, n - k)[n - k]
         above = np.flatnonzero(values > threshold)

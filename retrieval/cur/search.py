@@ -16,7 +16,7 @@ from .regression import Regression
 from .rounds import Plan, Surface, highest, open_mask, run, starting_rows
 
 CUR_REGRESSION = Regression(ridge=1e-2)
-AXN_REGRESSION = Regression(ridge=1e-1)
+AXN_REGRESSION = Regression(ridge=1.0)
 ANCHORS = 100
 
 

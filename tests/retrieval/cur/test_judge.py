@@ -94,7 +94,7 @@ def test_rows_that_do_not_exist_are_refused(rows: list[int]) -> None:
 
 def test_a_reader_that_forgets_a_text_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="1 texts were read for 2 rows"):
-        Judge(TableScorer(np.zeros(3)), "0", lambda rows: ["0"], budget=3).score([0, 1])
+        Judge(TableScorer(np.zeros(3)), "0", lambda _: ["0"], budget=3).score([0, 1])
 
 
 def test_a_budget_below_one_call_is_refused() -> None:
