@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -52,8 +52,8 @@ class CallableScorer:
 
 def as_scorer(scorer: Scorer | ScoreFunction) -> Scorer:
     """`scorer` itself, or a nameless `CallableScorer` of a function. Raises `InvalidInputError` for anything else."""
-    if isinstance(scorer, Scorer):
-        return scorer
+    if callable(getattr(scorer, "score", None)):  # isinstance would ask for the fingerprint, which may read all weights
+        return cast("Scorer", scorer)
     if not callable(scorer):
         raise InvalidInputError(f"a scorer has a method score(pairs) or is a function of pairs; got {type(scorer)}")
     return CallableScorer(scorer)

@@ -14,6 +14,7 @@ from ..errors import EncoderError, InvalidInputError, MissingExtraError
 from .base import Pair, checked_pairs, checked_scores
 
 BATCH = 32
+_DEFAULT_LABELS = 2
 
 
 class SentenceTransformersScorer:
@@ -58,7 +59,7 @@ def _require_classifier(folder: Path) -> None:
     try:
         config = json.loads((folder / "config.json").read_bytes())
         architectures = [str(name) for name in config["architectures"]]
-        labels = int(config.get("num_labels", len(config.get("id2label", "ab"))))
+        labels = int(config.get("num_labels", len(config.get("id2label", range(_DEFAULT_LABELS)))))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise EncoderError(f"cannot read config.json of the model in {folder}: {error!r}") from error
     if not any(name.endswith("ForSequenceClassification") for name in architectures):

@@ -40,10 +40,10 @@ class ItemVectors:
         means = checked_matrix(np.reshape(given, (1, -1)), "means")[0]
         if len(means) != len(vectors):
             raise InvalidInputError(f"there are {len(means)} means for {len(vectors)} vectors")
-        squares = np.einsum("ij,ij->i", vectors, vectors)
+        squares = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
         object.__setattr__(self, "vectors", vectors)
         object.__setattr__(self, "means", means)
-        object.__setattr__(self, "scale", float(squares.mean(dtype=np.float64)) if len(vectors) else 0.0)
+        object.__setattr__(self, "scale", float(squares.mean()) if len(vectors) else 0.0)
 
     @classmethod
     def fit(

@@ -112,7 +112,7 @@ class PrimalRidge:
 class DualRidge:
     """Ridge by the `(k, k)` products of the scored items: `b k^2 + b k d` operations for `b` new items, `k^2` to solve.
 
-    `V V^T + penalty I = L L^T`, of which the inverse of `L` is kept and grows by a block row: the orthonormal
+    `V V^T + penalty I = L L^T`, of which an inverse of `L` is kept and grows by a block row: the orthonormal
     coordinates of earlier items never change, which is the incremental factorisation of ADACUR (arXiv 2305.02996).
     """
 
@@ -133,7 +133,7 @@ class DualRidge:
         inverse = self._inverse[:k, :k]
         below = (fresh @ known.T) @ inverse.T
         corner = fresh @ fresh.T + self._penalty * np.eye(len(fresh)) - below @ below.T
-        block = np.linalg.inv(np.linalg.cholesky(corner))
+        block = _whitening(corner, self._penalty)
         self._inverse[k:end, :k] = -block @ (below @ inverse)
         self._inverse[k:end, k:end] = block
         self._vectors.add(fresh)
@@ -173,4 +173,16 @@ class TruncatedSvd:
 
 
 def _solve(matrix: DoubleArray, right: DoubleArray) -> DoubleArray:
-    return np.asarray(np.linalg.solve(matrix, right), np.float64)
+    try:
+        return np.asarray(np.linalg.solve(matrix, right), np.float64)
+    except np.linalg.LinAlgError:  # items so much longer than the others that the penalty is lost in rounding
+        return np.asarray(np.linalg.lstsq(matrix, right)[0], np.float64)
+
+
+def _whitening(matrix: DoubleArray, least: float) -> DoubleArray:
+    """Some `B` with `B^T B` the inverse of a symmetric matrix, of eigenvalues of `least` and more but for rounding."""
+    try:
+        return np.asarray(np.linalg.inv(np.linalg.cholesky(matrix)), np.float64)
+    except np.linalg.LinAlgError:
+        values, directions = np.linalg.eigh(matrix)
+        return np.asarray((directions / np.sqrt(np.maximum(values, least))).T, np.float64)

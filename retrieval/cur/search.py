@@ -111,7 +111,8 @@ def axn(
     own = checked_matrix(np.reshape(np.asarray(query), (1, -1)), "query")[0]
     if len(own) != items.vectors.shape[1]:
         raise InvalidInputError(f"the query has {len(own)} dimensions, the items have {items.vectors.shape[1]}")
-    prior = items.vectors @ own + items.means
+    with np.errstate(over="ignore", invalid="ignore"):
+        prior = np.nan_to_num(items.vectors @ own + items.means)
     mask = open_mask(allowed, len(items))
     if first is None:
         rows = highest(np.where(mask, prior, np.float32(-np.inf)), plan.opening(judge.left))

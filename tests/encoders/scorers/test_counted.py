@@ -135,3 +135,15 @@ def test_counters_can_be_nested() -> None:
             with pytest.raises(CallBudgetError):
                 own.score([("q", str(i)) for i in "efgh"])
         assert total.left == left
+
+
+def test_counting_does_not_ask_for_the_fingerprint() -> None:
+    class Slow:
+        @property
+        def fingerprint(self) -> str:
+            raise AssertionError("all weights were read")
+
+        def score(self, pairs: list) -> list[float]:
+            return [0.5] * len(pairs)
+
+    assert CountedScorer(Slow()).score([("q", "a")]).tolist() == [0.5]

@@ -7,13 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from cross_encoders import MAX_TOKENS, WORDS, edit, expected, graph, save_cross_encoder
 from hypothesis import given
 from hypothesis import strategies as st
-
-onnx = pytest.importorskip("onnx")
-
-from cross_encoders import MAX_TOKENS, WORDS, edit, expected, graph, save_cross_encoder
 
 from latefold.encoders.errors import EncoderError, InvalidInputError, ScorerError
 from latefold.encoders.model_folder import MODELS
@@ -112,9 +110,7 @@ def test_a_folder_without_its_files_is_not_described(tmp_path: Path) -> None:
         describe_folder(tmp_path, MAX_TOKENS)
 
 
-@pytest.mark.parametrize(
-    "options", [{"output": "scores"}, {"kind": onnx.TensorProto.DOUBLE}], ids=["output", "double"]
-)
+@pytest.mark.parametrize("options", [{"output": "scores"}, {"kind": onnx.TensorProto.DOUBLE}], ids=["output", "double"])
 def test_a_graph_that_is_no_cross_encoder_is_refused(tmp_path: Path, options: dict) -> None:
     scorer = OnnxCrossEncoder(save_cross_encoder(tmp_path / "other", **options))
     with pytest.raises(EncoderError, match="is no cross-encoder"):

@@ -208,6 +208,27 @@ def test_scores_of_any_size_can_be_searched(name: str, size: float) -> None:
 
 
 @pytest.mark.parametrize("name", METHODS)
+@given(
+    seed=st.integers(0, 99),
+    powers=st.lists(st.integers(-44, 37), min_size=12, max_size=12),
+    ridge=st.sampled_from([1e-6, 1.0]),
+    budget=st.integers(1, 15),
+)
+def test_item_vectors_of_any_length_can_be_searched(name, seed, powers, ridge, budget) -> None:
+    rng = np.random.default_rng(seed)
+    lengths = 10.0 ** np.array(powers)[:, None]
+    items = ItemVectors(np.repeat(rng.uniform(-1, 1, (6, 4)), 2, axis=0) * lengths, rng.standard_normal(12))
+    judge, regression = judge_of(rng.standard_normal(12), budget)[0], Regression(ridge=ridge)
+    if name == "anncur":
+        result = AnchorIndex(items, np.arange(4)).search(judge, regression=regression)
+    elif name == "adacur":
+        result = adacur(judge, items, regression=regression)
+    else:
+        result = axn(judge, items, rng.standard_normal(4), regression=regression)
+    assert result.calls == min(budget, 12)
+
+
+@pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_score_that_is_no_number_stops_the_search(name: str, bad: float) -> None:
     cur, vectors, query, scores = world(12, 30)
