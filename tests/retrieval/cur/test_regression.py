@@ -123,3 +123,14 @@ def test_the_smaller_system_is_solved() -> None:
 def test_values_out_of_range_are_refused(values: dict) -> None:
     with pytest.raises(InvalidInputError, match="expected"):
         Regression(**values)
+
+
+@pytest.mark.parametrize("make", [lambda: PrimalRidge(2, 1e-6, False), lambda: DualRidge(2, 1e-6, 2, False)])
+def test_a_penalty_that_is_lost_in_rounding_stops_nothing(make) -> None:
+    vectors = np.full((2, 2), 1e10)
+    solver = make()
+    solver.add(vectors)
+    with pytest.raises(np.linalg.LinAlgError):
+        np.linalg.cholesky(vectors @ vectors.T + 1e-6 * np.eye(2))
+    w, _ = solver.solve([3.0, 3.0])
+    np.testing.assert_allclose(vectors @ w, [3, 3], rtol=1e-3)

@@ -14,7 +14,7 @@ from latefold.encoders.errors import InvalidInputError, ScorerError
 from latefold.retrieval.cur.items import ItemVectors
 from latefold.retrieval.cur.judge import Judge, Reranked
 from latefold.retrieval.cur.regression import Regression
-from latefold.retrieval.cur.rounds import Plan, highest
+from latefold.retrieval.cur.rounds import Plan, Surface, highest
 from latefold.retrieval.cur.search import AnchorIndex, adacur, axn, estimates
 
 Method = Callable[..., Reranked]
@@ -148,6 +148,15 @@ def test_a_first_stage_that_is_wrong_is_not_followed() -> None:
     result = axn(judge_of(scores, 120)[0], vectors, -query, np.arange(12), plan=plan)
     blind = axn(judge_of(scores, 120)[0], vectors, -query, plan=Plan(rounds=1))
     assert len(best & set(result.rows.tolist())) >= 18 > 2 >= len(best & set(blind.rows.tolist()))
+
+
+@pytest.mark.parametrize(("slope", "kept"), [(2.5, 2.5), (0.0, 0.0), (-2.5, 0.0)])
+def test_a_prior_is_scaled_to_the_scores_but_never_turned_round(rng, slope: float, kept: float) -> None:
+    prior = rng.standard_normal(50).astype(np.float32)
+    surface = Surface(ItemVectors(np.zeros((50, 0))), prior, Regression(), 10, scaled=True)
+    surface.add(np.arange(10), slope * prior[:10] + 7)
+    level = 7 + (slope - kept) * prior[:10].mean()
+    np.testing.assert_allclose(surface.estimate(), kept * prior + level, atol=1e-5)
 
 
 def test_a_reserved_share_is_spent_on_the_likeliest_at_the_end() -> None:
