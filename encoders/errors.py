@@ -94,6 +94,24 @@ class EncoderError(LatefoldError):
     code = "encoder"
 
 
+class ScorerError(LatefoldError):
+    """A scorer of pairs cannot be loaded, or answered with something other than one finite number a pair."""
+
+    code = "scorer"
+
+
+class CallBudgetError(LatefoldError):
+    """More pairs were handed to a scorer than its budget allows; none of them was scored."""
+
+    code = "call_budget"
+
+
+class ScoreCacheError(LatefoldError):
+    """The file of remembered scores is damaged or is no such file; the message names it."""
+
+    code = "score_cache"
+
+
 class MissingExtraError(LatefoldError, ImportError):
     """An optional dependency is absent; the message gives the install command."""
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,14 +16,8 @@ from .batches import length_batches, require_list
 from .embeddings import FloatArray, IntArray, TokenEmbeddings
 from .errors import EncoderError, InvalidInputError
 from .head import HEAD_FILE, Head
-from .model_folder import (
-    GRAPH_FILE,
-    NO_POOLING,
-    TOKENIZER_FILE,
-    ModelChoice,
-    ModelFolder,
-    find_bundled,
-)
+from .model_folder import GRAPH_FILE, NO_POOLING, ModelChoice, ModelFolder, find_bundled
+from .onnx_session import cores, graph_errors, map_in_threads, open_session, open_tokenizer, without_surrogates
 from .pooling.base import Assignments, Pooling, pool
 
 if TYPE_CHECKING:
@@ -40,7 +31,6 @@ CHARACTERS_PER_TOKEN = 128
 """Text beyond `max_tokens` times this is not even tokenized: bounds the work on a huge text, which is cut anyway."""
 
 _INPUTS = dict.fromkeys(("ids", "lengths", "dims"), "tensor(int64)")
-_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 class _Loaded(NamedTuple):
@@ -155,7 +145,7 @@ class OnnxTextEncoder:
     def _tokenize(self, text: str) -> tokenizers.Encoding:
         tokenizer = self._load().tokenizer
         head = text[: self._folder.max_tokens * CHARACTERS_PER_TOKEN]
-        return tokenizer.encode(_SURROGATES.sub("\ufffd", head))
+        return tokenizer.encode(without_surrogates(head))
 
     def _encode(self, texts: Sequence[str], pooling: Pooling, progress: Progress | None = None) -> TokenEmbeddings:
         ids = [np.array(self._tokenize(text).ids, np.int64) for text in texts]
@@ -172,7 +162,7 @@ class OnnxTextEncoder:
 
         done = 0
         batches = list(length_batches(lengths, TOKENS_PER_BATCH))
-        for count in _map_in_threads(encode, batches, self._threads or _cores()):
+        for count in map_in_threads(encode, batches, self._threads or cores()):
             done += count
             if progress is not None:
                 progress("encode", done, len(texts))
@@ -188,7 +178,7 @@ class OnnxTextEncoder:
         feeds = {"ids": flat, "lengths": lengths, "dims": np.array([width], np.int64)}
         try:
             (made,) = session.run(["vectors"], feeds)
-        except _graph_errors() as error:
+        except graph_errors() as error:
             raise EncoderError(f"the graph in {self._folder.path} fails: {error}") from error
         if made.shape != (len(flat), width):
             raise EncoderError(
@@ -201,7 +191,7 @@ class OnnxTextEncoder:
             if self._loaded is None:
                 head = _head(self._folder) if self._folder.has_head else None
                 width = self._dim if head is None else head.width
-                self._loaded = _Loaded(_tokenizer(self._folder), _session(self._folder), head, width)
+                self._loaded = _Loaded(open_tokenizer(self._folder), _session(self._folder), head, width)
             return self._loaded
 
 
@@ -255,71 +245,10 @@ def _head(folder: ModelFolder) -> Head:
     return head
 
 
-def _tokenizer(folder: ModelFolder) -> tokenizers.Tokenizer:
-    import tokenizers
-
-    try:
-        tokenizer = tokenizers.Tokenizer.from_buffer(folder.bytes_of(TOKENIZER_FILE))
-    except ValueError as error:
-        raise EncoderError(f"cannot read {TOKENIZER_FILE} of {folder.path}: {error}") from error
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(folder.max_tokens)
-    tokenizer.encode_special_tokens = True  # "[SEP]" in a text is text, not a marker
-    return tokenizer
-
-
 def _session(folder: ModelFolder) -> onnxruntime.InferenceSession:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # errors are raised, not printed as well
-    options.enable_mem_pattern = False  # one memory plan per shape seen would grow without bound
-    options.add_session_config_entry(
-        "session.model_external_initializers_file_folder_path", os.devnull
-    )  # no other file
-    content = folder.bytes_of(GRAPH_FILE)
-    try:
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except _graph_errors() as error:
-        raise EncoderError(f"cannot read {GRAPH_FILE} of {folder.path}: {error}") from error
+    session = open_session(folder)
     inputs = {item.name: item.type for item in session.get_inputs()}
     outputs = {item.name: item.type for item in session.get_outputs()}
     if inputs != _INPUTS or outputs.get("vectors") != "tensor(float)":
         raise EncoderError(f"{GRAPH_FILE} of {folder.path} is no graph of latefold: it takes {inputs}, gives {outputs}")
     return session
-
-
-def _graph_errors() -> tuple[type[Exception], ...]:
-    """What onnxruntime raises; its classes have no base in common but `Exception`."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    names = (
-        "EPFail", "Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoModel", "NoSuchFile",
-        "NotImplemented", "RuntimeException",
-    )  # fmt: skip
-    found: list[Any] = [getattr(state, name) for name in names]
-    return tuple(found)
-
-
-def _map_in_threads(work: Callable[[IntArray], int], items: Sequence[IntArray], threads: int) -> Iterator[int]:
-    """Results of `work` in the order of `items`, on at most `threads` threads.
-
-    Whole batches in parallel scale better than threads inside the layers of one batch, and leave none spinning.
-    """
-    threads = min(threads, len(items))
-    if threads <= 1:
-        yield from map(work, items)
-        return
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="latefold-encode")
-    try:
-        yield from pool.map(work, items)
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _cores() -> int:
-    """CPU cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

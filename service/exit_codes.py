@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from ..encoders.errors import (
+    CallBudgetError,
     DocumentNotFoundError,
     DuplicateDocumentError,
     EncoderError,
@@ -20,6 +21,8 @@ from ..encoders.errors import (
     InvalidInputError,
     LatefoldError,
     MissingExtraError,
+    ScoreCacheError,
+    ScorerError,
     StorageError,
 )
 
@@ -52,6 +55,9 @@ EXIT_CODES: Mapping[type[LatefoldError], int] = MappingProxyType(
         EncoderMismatchError: 10,
         EncoderError: 11,
         MissingExtraError: 12,
+        ScorerError: 13,
+        CallBudgetError: 14,
+        ScoreCacheError: 15,
     }
 )
 

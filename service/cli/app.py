@@ -17,7 +17,7 @@ Try `latefold demo`: it needs no data and no network.
 EXIT_CODES = (
     "Exit codes: 0 done; 1 failure; 2 wrong options or values; 3 no such document; 4 no such index; 5 path taken; "
     "6 index locked; 7 index corrupted; 8 format version; 9 storage; 10 other encoder; 11 encoder; 12 missing extra; "
-    "20 some files could not be read; 130 interrupted."
+    "13 scorer; 14 call budget; 15 score cache; 20 some files could not be read; 130 interrupted."
 )
 
 

@@ -61,6 +61,9 @@ ERRORS: Mapping[type[LatefoldError], Rule] = {
     library.StorageError: Rule(507, "the server cannot store this (disk full?); nothing was changed"),
     library.EncoderMismatchError: Rule(500, "the server's encoder did not build this collection; see its log"),
     library.EncoderError: Rule(500, "the encoder of this collection cannot be used; see the server's log"),
+    library.ScorerError: Rule(500, "the server's scorer cannot be used; see its log"),
+    library.CallBudgetError: Rule(500, "the server's budget of scorer calls is spent; see its log"),
+    library.ScoreCacheError: Rule(500, "the server's file of scores is damaged; see its log"),
     library.MissingExtraError: Rule(500, "an optional part is not installed on the server; see its log"),
 }
 _UNKNOWN = Rule(500, "the request failed; see the server's log")

@@ -1,0 +1,1 @@
+"""Scorers of query and document pairs (cross-encoders), counted and remembered."""

@@ -1,0 +1,142 @@
+"""The three ways to spend a budget of scorer calls on one query; all return every document that was scored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ...encoders.embeddings import FloatArray, IntArray
+from ...encoders.errors import InvalidInputError
+from .anchors import Choice, choose_anchors
+from .items import RANK, ItemVectors, checked_matrix
+from .judge import Judge, Reranked
+from .regression import Regression
+from .rounds import Plan, Surface, highest, open_mask, run, starting_rows
+
+CUR_REGRESSION = Regression(ridge=1e-2)
+AXN_REGRESSION = Regression(ridge=1.0)
+ANCHORS = 100
+
+
+@dataclass(frozen=True, eq=False)
+class AnchorIndex:
+    """ANNCUR (arXiv 2210.12579): item vectors, and the items that every query is scored against first.
+
+    anchors: `(k_i,)` int64 distinct rows of `items`, of which any beginning may be used where the budget is small.
+    """
+
+    items: ItemVectors
+    anchors: IntArray
+
+    def __post_init__(self) -> None:
+        rows = starting_rows(self.anchors, np.ones(len(self.items), np.bool_))
+        if len(rows) != np.size(self.anchors):
+            raise InvalidInputError("anchors holds a row twice")
+        object.__setattr__(self, "anchors", rows)
+
+    @classmethod
+    def fit(
+        cls,
+        matrix: npt.ArrayLike,
+        anchors: int = ANCHORS,
+        *,
+        choice: Choice = "pivoted",
+        rank: int | None = RANK,
+        seed: int = 0,
+    ) -> AnchorIndex:
+        """Fit to `(k_q, n)` exact scores of anchor queries by items; at least twice as many queries as anchors is good.
+
+        Raises `InvalidInputError` as `ItemVectors.fit` and `choose_anchors` do.
+        """
+        items = ItemVectors.fit(matrix, rank=rank)
+        return cls(items, choose_anchors(items.vectors, anchors, choice, seed))
+
+    def search(
+        self, judge: Judge, *, allowed: npt.ArrayLike | None = None, regression: Regression = CUR_REGRESSION
+    ) -> Reranked:
+        """Score the anchors, estimate all items from them, score the likeliest with the calls that are left.
+
+        allowed: `(n,)` bool, the items that may be scored; all when None. A budget of no more calls than there are
+        anchors is halved between the two.
+        """
+        return _cur(judge, self.items, self.anchors, allowed, self._plan(judge.left), regression)
+
+    def _plan(self, budget: int) -> Plan:
+        return Plan(rounds=1, first=max(1, len(self.anchors) if len(self.anchors) < budget else -(-budget // 2)))
+
+
+def adacur(
+    judge: Judge,
+    items: ItemVectors,
+    first: npt.ArrayLike | None = None,
+    *,
+    plan: Plan | None = None,
+    allowed: npt.ArrayLike | None = None,
+    regression: Regression = CUR_REGRESSION,
+) -> Reranked:
+    """ADACUR (arXiv 2305.02996): as ANNCUR, but the anchors are chosen in rounds, each by what the last have shown.
+
+    first: `(m,)` rows of a first stage, best first, scored in the opening; random rows when None.
+    allowed: `(n,)` bool, the items that may be scored; all when None. The answer is never worse than ranking the
+    candidates of the opening by their scores.
+    """
+    plan = plan or Plan()
+    rows = np.random.default_rng(plan.seed).permutation(len(items)) if first is None else first
+    return _cur(judge, items, rows, allowed, plan, regression)
+
+
+def axn(
+    judge: Judge,
+    items: ItemVectors,
+    query: npt.ArrayLike,
+    first: npt.ArrayLike | None = None,
+    *,
+    plan: Plan | None = None,
+    allowed: npt.ArrayLike | None = None,
+    regression: Regression = AXN_REGRESSION,
+) -> Reranked:
+    """AXN (arXiv 2405.03651): a query vector fitted in rounds to the scores of a few documents, from its own as prior.
+
+    items: vectors of any first stage, or of `refine_items`. query: `(d,)`, the query's own vector among them; its inner
+    products, brought to the scale of the scores, are what is believed before anything is scored.
+    first: `(m,)` rows, best first, scored in the opening; the likeliest by inner product when None.
+    allowed: `(n,)` bool, the items that may be scored; all when None. The answer is never worse than ranking the
+    candidates of the opening by their scores.
+
+    Raises `InvalidInputError` on shapes that do not fit and on values that are not finite.
+    """
+    plan = plan or Plan()
+    own = checked_matrix(np.reshape(np.asarray(query), (1, -1)), "query")[0]
+    if len(own) != items.vectors.shape[1]:
+        raise InvalidInputError(f"the query has {len(own)} dimensions, the items have {items.vectors.shape[1]}")
+    with np.errstate(over="ignore", invalid="ignore"):
+        prior = np.nan_to_num(items.vectors @ own + items.means)
+    mask = open_mask(allowed, len(items))
+    if first is None:
+        rows = highest(np.where(mask, prior, np.float32(-np.inf)), plan.opening(judge.left))
+    else:
+        rows = starting_rows(first, mask)
+    surface = Surface(items, prior, regression, judge.left, scaled=True)
+    return run(judge, surface, rows, mask, plan)
+
+
+def _cur(
+    judge: Judge,
+    items: ItemVectors,
+    first: npt.ArrayLike,
+    allowed: npt.ArrayLike | None,
+    plan: Plan,
+    regression: Regression,
+) -> Reranked:
+    mask = open_mask(allowed, len(items))
+    surface = Surface(items, items.means, regression, judge.left)
+    return run(judge, surface, starting_rows(first, mask), mask, plan)
+
+
+def estimates(items: ItemVectors, anchors: IntArray, scores: FloatArray, regression: Regression) -> FloatArray:
+    """`(n,)` float32 CUR estimates of all items from `(k,)` exact scores of `(k,)` anchors: no scorer is asked."""
+    surface = Surface(items, items.means, regression, len(anchors))
+    surface.add(anchors, scores)
+    return surface.estimate()
