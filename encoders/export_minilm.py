@@ -35,6 +35,7 @@ import tokenizers
 from onnx import numpy_helper
 from safetensors.numpy import load
 
+from .axes import principal_axes
 from .batches import length_batches
 from .embeddings import IntArray
 from .export_graph import (
@@ -137,14 +138,6 @@ def reuse(folder: Path) -> Calibration:
     rotation = next(tensor for tensor in model.graph.initializer if tensor.name == "rotation")
     origin = json.loads((folder / "model.json").read_bytes())["calibration"]
     return Calibration(stored_smoothing(model), numpy_helper.to_array(rotation), origin)
-
-
-def principal_axes(moment: np.ndarray[Any, Any]) -> FloatArray:
-    """Eigenvectors `(dim, dim)` float32 of a second moment, by falling eigenvalue, largest entry positive."""
-    _, axes = np.linalg.eigh(moment)
-    axes = axes[:, ::-1]
-    largest = axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])]
-    return np.ascontiguousarray(axes * np.sign(largest), dtype=np.float32)
 
 
 def write_model(package: Package, calibration: Calibration, out: Path) -> None:

@@ -15,6 +15,7 @@ from sentence_transformers.base.modules import Normalize, Transformer
 from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 from transformers.utils import logging
 
+from ..axes import principal_axes
 from ..base import Encoder, load_encoder
 from ..checkpoint import vet_weights
 from ..embeddings import FloatArray
@@ -70,7 +71,8 @@ def build_model(model: ModelConfig, encoder: Encoder, queries: TokenCache, docum
     head = TokenHead(encoder.dim, model.dim, model.mix)
     start = np.eye(encoder.dim, dtype=np.float32)
     if model.base not in bundled_names():
-        start = principal_axes(documents)
+        sample = np.asarray(documents.vectors[:: max(1, len(documents.vectors) // SAMPLED_TOKENS)], np.float64)
+        start = principal_axes(sample.T @ sample)
     backbone: torch.nn.Module = CachedBackbone(queries, documents)
     if model.unfrozen_layers:
         backbone = _transformer(_require_checkpoint(model), _max_tokens(model))
@@ -100,15 +102,6 @@ def complete_model(
         head = whole
     pools = [] if pooling == "none" else [CrispPooling(documents=pooling)]
     return MultiVectorEncoder(modules=[backbone, head, *_ending(), *pools], device="cpu").eval()
-
-
-def principal_axes(cache: TokenCache) -> FloatArray:
-    """`(dim, dim)` float32, orthogonal: eigenvectors of the second moment of cached vectors, by falling eigenvalue."""
-    sample = np.asarray(cache.vectors[:: max(1, len(cache.vectors) // SAMPLED_TOKENS)], np.float64)
-    _, axes = np.linalg.eigh(sample.T @ sample)
-    axes = axes[:, ::-1]
-    largest = axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])]
-    return np.ascontiguousarray(axes * np.sign(largest), np.float32)
 
 
 def rotation_between(backbone: Any, encoder: Encoder, texts: Sequence[str]) -> FloatArray:
