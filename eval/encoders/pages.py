@@ -16,8 +16,8 @@ from .speed import WORDS
 _INTRODUCTION: Final = (
     "nDCG@10 of exhaustive MaxSim over LVQ-8 codes, which is what an index stores (the float32 figures beside them are "
     "in the last table). Documents are a title and a text, cut where the encoder cuts them; queries are never pooled. "
-    "The training of the bundled encoder used no text of these collections; what MiniLM learnt from before holds "
-    "abstracts of papers, SciFact's perhaps among them. How the weights of MiniLM became int8 is in "
+    "The bundled encoder was not trained on these collections (its model card says on what); what MiniLM learnt from "
+    "before holds abstracts of papers, SciFact's perhaps among them. How the weights of MiniLM became int8 is in "
     "[encoder-int8.md](encoder-int8.md)."
 )
 _RANKING_NOTE: Final = (
