@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import onnxruntime
     import tokenizers
 
+CHARACTERS_PER_TOKEN = 128
+"""Text beyond `max_tokens` times this is not even tokenized: bounds the work on a huge text, which is cut anyway."""
 _Result = TypeVar("_Result")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 

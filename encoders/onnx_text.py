@@ -17,7 +17,15 @@ from .embeddings import FloatArray, IntArray, TokenEmbeddings
 from .errors import EncoderError, InvalidInputError
 from .head import HEAD_FILE, Head
 from .model_folder import GRAPH_FILE, NO_POOLING, ModelChoice, ModelFolder, find_bundled
-from .onnx_session import cores, graph_errors, map_in_threads, open_session, open_tokenizer, without_surrogates
+from .onnx_session import (
+    CHARACTERS_PER_TOKEN,
+    cores,
+    graph_errors,
+    map_in_threads,
+    open_session,
+    open_tokenizer,
+    without_surrogates,
+)
 from .pooling.base import Assignments, Pooling, pool
 
 if TYPE_CHECKING:
@@ -27,8 +35,6 @@ if TYPE_CHECKING:
 TOKENS_PER_BATCH = 256
 """Small enough for the activations to stay in the cache of one core, which measures faster than larger batches."""
 CACHED_QUERIES = 128
-CHARACTERS_PER_TOKEN = 128
-"""Text beyond `max_tokens` times this is not even tokenized: bounds the work on a huge text, which is cut anyway."""
 
 _INPUTS = dict.fromkeys(("ids", "lengths", "dims"), "tensor(int64)")
 

@@ -16,7 +16,15 @@ from ..batches import length_batches
 from ..embeddings import FloatArray, IntArray
 from ..errors import EncoderError, InvalidInputError, ScorerError
 from ..model_folder import BACKBONE_FILES, DESCRIPTION_FILE, GRAPH_FILE, ModelFolder
-from ..onnx_session import cores, graph_errors, map_in_threads, open_session, open_tokenizer, without_surrogates
+from ..onnx_session import (
+    CHARACTERS_PER_TOKEN,
+    cores,
+    graph_errors,
+    map_in_threads,
+    open_session,
+    open_tokenizer,
+    without_surrogates,
+)
 from .base import Pair, checked_pairs, checked_scores
 
 if TYPE_CHECKING:
@@ -24,8 +32,6 @@ if TYPE_CHECKING:
     import tokenizers
 
 TOKENS_PER_BATCH = 2048
-CHARACTERS_PER_TOKEN = 128
-"""Text beyond `max_tokens` times this is not even tokenized: bounds the work on a huge text, which is cut anyway."""
 _REQUIRED, _OPTIONAL = ("input_ids", "attention_mask"), "token_type_ids"
 _OUTPUT = "logits"
 
