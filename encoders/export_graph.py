@@ -20,6 +20,8 @@ OPSET = 20
 IR_VERSION = 9
 FloatArray = npt.NDArray[np.float32]
 Weights = Mapping[str, FloatArray]
+Sizes = list[str | int | None]
+"""Of each axis of an input or output; a name stands for any size."""
 WORDS = "embeddings.word_embeddings.weight"
 
 
@@ -119,10 +121,7 @@ def build_graph(weights: Weights, shape: BertShape, dense: Dense, rotation: Floa
     The vectors are the first `dims` values of the rotated states, scaled to length 1.
     """
     graph = GraphBuilder()
-    layout = _layout(graph, shape)
-    hidden = _embeddings(graph, layout, weights, shape)
-    for number in range(shape.layers):
-        hidden = _layer(graph, f"encoder.layer.{number}", hidden, layout, weights, shape, dense)
+    hidden = _hidden(graph, weights, shape, dense)
     if rotation is not None:
         hidden = graph.op("MatMul", hidden, graph.constant("rotation", rotation))
     kept = graph.op("Slice", hidden, graph.integers(0), "dims", graph.integers(1))
@@ -130,21 +129,57 @@ def build_graph(weights: Weights, shape: BertShape, dense: Dense, rotation: Floa
     return graph
 
 
+def build_pair_graph(weights: Weights, shape: BertShape, dense: Dense) -> GraphBuilder:
+    """Nodes of a cross-encoder, from `input_ids`, `attention_mask` and `token_type_ids` to `logits`.
+
+    weights: as given by `merge_attention`, with a pooler and a `classifier` of one label. Padding, which stands behind
+    the tokens of a pair, is dropped before the first layer.
+    """
+    graph = GraphBuilder()
+    graph.nodes.append(helper.make_node("ReduceSum", ["attention_mask", graph.integers(1)], ["lengths"], keepdims=0))
+    mask = graph.op("Cast", graph.op("Reshape", "attention_mask", graph.integers(-1)), to=TensorProto.BOOL)
+    for name, flat in (("input_ids", "ids"), ("token_type_ids", "types")):
+        cells = graph.op("Reshape", name, graph.integers(-1))
+        graph.nodes.append(helper.make_node("Compress", [cells, mask], [flat], axis=0))
+    hidden = _hidden(graph, weights, shape, dense, types="types")
+    starts = graph.op("CumSum", "lengths", graph.constant("zero", np.int64(0)), exclusive=1)
+    exact = ExactDense()
+    pooled = graph.op("Tanh", _apply(graph, "pooler.dense", graph.op("Gather", hidden, starts), weights, exact))
+    graph.nodes.append(helper.make_node("Identity", [_apply(graph, "classifier", pooled, weights, exact)], ["logits"]))
+    return graph
+
+
 def make_model(graph: GraphBuilder, name: str, extra_outputs: tuple[str, ...] = ()) -> onnx.ModelProto:
-    """Wrap the nodes as a checked ONNX model.
+    """Wrap the nodes of `build_graph` as a checked ONNX model.
 
     Inputs, all int64: `ids` (tokens,), `lengths` (texts,) tokens of each text, `dims` (1,) dimensions to return.
     Output: `vectors` (tokens, dims) float32.
     """
-    sizes = {"ids": "tokens", "lengths": "texts", "dims": 1}
+    sizes: dict[str, Sizes] = {"ids": ["tokens"], "lengths": ["texts"], "dims": [1]}
+    outputs: dict[str, Sizes] = {"vectors": ["tokens", "kept"], **{output: [None] for output in extra_outputs}}
+    return _checked(graph, name, sizes, outputs)
+
+
+def make_pair_model(graph: GraphBuilder, name: str, extra_outputs: tuple[str, ...] = ()) -> onnx.ModelProto:
+    """Wrap the nodes of `build_pair_graph` as a checked ONNX model, with the inputs that exporters of others write.
+
+    Inputs: `input_ids`, `attention_mask` and `token_type_ids`, all `(pairs, longest)` int64. Output: `logits`
+    `(pairs, 1)` float32.
+    """
+    grid: Sizes = ["pairs", "longest"]
+    sizes = {"input_ids": grid, "attention_mask": grid, "token_type_ids": grid}
+    outputs: dict[str, Sizes] = {"logits": ["pairs", 1], **{output: [None] for output in extra_outputs}}
+    return _checked(graph, name, sizes, outputs)
+
+
+def _checked(
+    graph: GraphBuilder, name: str, inputs: Mapping[str, Sizes], outputs: Mapping[str, Sizes]
+) -> onnx.ModelProto:
     made = helper.make_graph(
         graph.nodes,
         name,
-        [helper.make_tensor_value_info(key, TensorProto.INT64, [size]) for key, size in sizes.items()],
-        [
-            helper.make_tensor_value_info("vectors", TensorProto.FLOAT, ["tokens", "kept"]),
-            *(helper.make_tensor_value_info(output, TensorProto.FLOAT, [None]) for output in extra_outputs),
-        ],
+        [helper.make_tensor_value_info(key, TensorProto.INT64, sizes) for key, sizes in inputs.items()],
+        [helper.make_tensor_value_info(key, TensorProto.FLOAT, sizes) for key, sizes in outputs.items()],
         list(graph.constants.values()),
     )
     domains = sorted({node.domain for node in graph.nodes})
@@ -189,16 +224,35 @@ def _layout(graph: GraphBuilder, shape: BertShape) -> _Layout:
     return _Layout(slots, rows, graph.op("Mod", rows, longest), mask, grid)
 
 
-def _embeddings(graph: GraphBuilder, layout: _Layout, weights: Weights, shape: BertShape) -> str:
-    """Word, position and segment embeddings; words are stored as int8, and only the rows looked up are expanded."""
+def _embeddings(graph: GraphBuilder, layout: _Layout, weights: Weights, shape: BertShape, types: str = "") -> str:
+    """Word, position and segment embeddings; words are stored as int8, and only the rows looked up are expanded.
+
+    types: name of the `(tokens,)` segment of each token; all are of the first when empty.
+    """
     codes, scales = quantize_rows(weights[WORDS])
     found = graph.op("Gather", graph.constant("words.codes", codes), "ids")
     scale = graph.op("Gather", graph.constant("words.scales", scales), "ids")
     words = graph.op("Mul", graph.op("Cast", found, to=TensorProto.FLOAT), scale)
     places = weights["embeddings.position_embeddings.weight"][: shape.positions]
-    table = graph.constant("positions", places + weights["embeddings.token_type_embeddings.weight"][0])
+    kinds = weights["embeddings.token_type_embeddings.weight"]
+    table = graph.constant("positions", places + kinds[0])
     total = graph.op("Add", words, graph.op("Gather", table, layout.positions))
+    if types:
+        total = graph.op("Add", total, graph.op("Gather", graph.constant("types.table", kinds - kinds[0]), types))
     return graph.layer_norm("embeddings.LayerNorm", total, weights, shape.epsilon)
+
+
+def _hidden(graph: GraphBuilder, weights: Weights, shape: BertShape, dense: Dense, types: str = "") -> str:
+    """Nodes from `ids` and `lengths` to the `(tokens, dim)` states of the last layer."""
+    layout = _layout(graph, shape)
+    hidden = _embeddings(graph, layout, weights, shape, types)
+    for number in range(shape.layers):
+        hidden = _layer(graph, f"encoder.layer.{number}", hidden, layout, weights, shape, dense)
+    return hidden
+
+
+def _apply(graph: GraphBuilder, name: str, rows: str, weights: Weights, dense: Dense) -> str:
+    return dense(graph, name, rows, weights[f"{name}.weight"], weights[f"{name}.bias"])
 
 
 def _attention(graph: GraphBuilder, layout: _Layout, qkv: str, shape: BertShape) -> str:
@@ -218,7 +272,7 @@ def _layer(
     """One post-normalized transformer layer (Devlin et al. 2019)."""
 
     def apply(name: str, rows: str) -> str:
-        return dense(graph, f"{at}.{name}", rows, weights[f"{at}.{name}.weight"], weights[f"{at}.{name}.bias"])
+        return _apply(graph, f"{at}.{name}", rows, weights, dense)
 
     def add(name: str, rows: str) -> str:
         return graph.layer_norm(f"{at}.{name}", graph.op("Add", hidden, rows), weights, shape.epsilon)

@@ -103,11 +103,7 @@ class OnnxCrossEncoder:
     def _run(self, items: Sequence[tokenizers.Encoding]) -> FloatArray:
         """Scores of one batch, padded to its longest pair."""
         _, session = self._load()
-        shape = (len(items), max(len(item.ids) for item in items))
-        feeds = {name: np.zeros(shape, np.int64) for name in (*_REQUIRED, _OPTIONAL)}
-        for row, item in enumerate(items):
-            for name, values in zip(feeds, (item.ids, item.attention_mask, item.type_ids), strict=True):
-                feeds[name][row, : len(values)] = values
+        feeds = padded(items)
         taken = {item.name for item in session.get_inputs()}
         try:
             (logits,) = session.run([_OUTPUT], {name: value for name, value in feeds.items() if name in taken})
@@ -120,6 +116,16 @@ class OnnxCrossEncoder:
             if self._loaded is None:
                 self._loaded = open_tokenizer(self._folder), _session(self._folder)
             return self._loaded
+
+
+def padded(items: Sequence[tokenizers.Encoding]) -> dict[str, IntArray]:
+    """The inputs of a batch by name, each `(pairs, longest)` int64."""
+    shape = (len(items), max(len(item.ids) for item in items))
+    feeds = {name: np.zeros(shape, np.int64) for name in (*_REQUIRED, _OPTIONAL)}
+    for row, item in enumerate(items):
+        for name, values in zip(feeds, (item.ids, item.attention_mask, item.type_ids), strict=True):
+            feeds[name][row, : len(values)] = values
+    return feeds
 
 
 def _session(folder: ModelFolder) -> onnxruntime.InferenceSession:
