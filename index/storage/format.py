@@ -42,7 +42,9 @@ PLACES: Final = "places.bin"
 """`(tokens,)` int32: which of a document's token vectors each stored one is, where some were left out."""
 GRAPH: Final = "graph.bin"
 """`(n + 1, degree)` int32: neighbours of each document among the single vectors, -1 for none; the entry point last."""
-OPTIONAL_FILES: Final = (FINE, PLACES, GRAPH)
+FACTORS: Final = "factors.bin"
+"""`(n, width)` uint8: vectors that scores of an expensive scorer are regressed on, as LVQ rows."""
+OPTIONAL_FILES: Final = (FINE, PLACES, GRAPH, FACTORS)
 
 MAGIC: Final = b"LTFD"
 HEADER_SIZE: Final = 64

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from ...encoders.errors import IndexCorruptedError
 from .files import FileInfo, check_file, copy_file, open_array, write_array, write_folder
 from .format import (
+    FACTORS,
     FINE,
     GRAPH,
     OFFSETS,
@@ -54,7 +55,8 @@ class Segment:
     rows: `(n,)` int64 catalog rows, ascending. offsets: `(n + 1,)` int64. tokens: `(offsets[-1], bytes_per_token)`
     uint8. vectors: `(n, width)` uint8, the single vector per document. fine: `(offsets[-1], bytes)` uint8, finer codes
     of the tokens, or None. places: `(offsets[-1],)` int32, the number of each token within its document as it was
-    encoded, or None when all are stored. graph: `(n + 1, degree)` int32, unchecked, or None.
+    encoded, or None when all are stored. graph: `(n + 1, degree)` int32, unchecked, or None. factors: `(n, width)`
+    uint8, what scores of an expensive scorer are regressed on (`index.factors`), or None.
     """
 
     rows: IntArray
@@ -64,6 +66,7 @@ class Segment:
     fine: Bytes | None = None
     places: npt.NDArray[np.int32] | None = None
     graph: npt.NDArray[np.int32] | None = None
+    factors: Bytes | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -86,7 +89,8 @@ def open_segment(folder: Path, info: SegmentInfo) -> Segment:
     arrays = [open_array(base / name, files[name]) for name in SEGMENT_FILES]
     rows, offsets = (array.astype(np.int64) for array in arrays[:2])
     tokens, vectors = (array.view(np.uint8) for array in arrays[2:])
-    fine, places, graph = (open_array(base / name, files[name]) if name in files else None for name in OPTIONAL_FILES)
+    optional = (open_array(base / name, files[name]) if name in files else None for name in OPTIONAL_FILES)
+    fine, places, graph, factors = optional
     consistent = (
         info.documents > 0
         and rows.shape == (info.documents,)
@@ -101,6 +105,7 @@ def open_segment(folder: Path, info: SegmentInfo) -> Segment:
         and (fine is None or (fine.ndim == 2 and len(fine) == info.tokens))
         and (places is None or places.shape == (info.tokens,))
         and (graph is None or (graph.ndim == 2 and len(graph) == info.documents + 1))
+        and (factors is None or (factors.ndim == 2 and len(factors) == info.documents))
     )
     if not consistent:
         raise IndexCorruptedError(f"{', '.join(files)} of segment {info.id} do not belong together: restore a backup")
@@ -112,6 +117,7 @@ def open_segment(folder: Path, info: SegmentInfo) -> Segment:
         None if fine is None else fine.view(np.uint8),
         None if places is None else places.view(np.int32),
         None if graph is None else graph.view(np.int32),
+        None if factors is None else factors.view(np.uint8),
     )
 
 
@@ -127,19 +133,26 @@ def write_segment(folder: Path, segment: Segment) -> SegmentInfo:
         parts[FINE] = (Header("uint8", *segment.fine.shape), [segment.fine])
     if segment.places is not None:
         parts[PLACES] = (Header("int32", len(segment.places), 0), [segment.places])
+    if segment.factors is not None:
+        parts[FACTORS] = (Header("uint8", *segment.factors.shape), [segment.factors])
     return _write(folder, documents=len(segment), tokens=len(segment.tokens), parts=parts)
 
 
 def rewrite_segment(
-    folder: Path, info: SegmentInfo, parts: Parts, renamed: Mapping[str, str] | None = None
+    folder: Path,
+    info: SegmentInfo,
+    parts: Parts,
+    renamed: Mapping[str, str] | None = None,
+    dropped: Collection[str] = (),
 ) -> SegmentInfo:
     """A new segment of the same documents and tokens, whose other files are shared with the old one.
 
-    parts: the files that are new or replace old ones. renamed: new names of files that are kept. A segment with new
-    vectors loses the graph over the old ones, one with new tokens the finer codes beside the old ones.
+    parts: the files that are new or replace old ones. renamed: new names of files that are kept. dropped: files to
+    leave out. A segment with new vectors loses the graph over the old ones, one with new tokens the finer codes beside
+    the old ones.
     """
     renamed = renamed or {}
-    lost = {name for name, cause in ((GRAPH, VECTORS), (FINE, TOKENS)) if cause in parts}
+    lost = {name for name, cause in ((GRAPH, VECTORS), (FINE, TOKENS)) if cause in parts}.union(dropped)
     kept = {
         file.name: FileInfo(renamed.get(file.name, file.name), file.size, file.checksum)
         for file in info.files
@@ -170,18 +183,27 @@ def merge_segments(
     lengths = [np.diff(s.offsets)[k] for s, k in zip(segments, keep, strict=True)]
     rows = np.concatenate([s.rows[k] for s, k in zip(segments, keep, strict=True)])
     offsets = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
-    first = segments[0]
     parts: dict[str, tuple[Header, Iterable[npt.NDArray[np.generic]]]] = {
         ROWS: (Header("int64", len(rows), 0), [rows]),
         OFFSETS: (Header("int64", len(offsets), 0), [offsets]),
-        VECTORS: (Header("uint8", len(rows), first.vectors.shape[1]), _live_vectors(segments, keep)),
     }
+    for name, arrays in _of_documents(segments).items():
+        parts[name] = (Header("uint8", len(rows), arrays[0].shape[1]), _live_rows(arrays, keep))
     total = int(offsets[-1])
     for name, arrays in _of_tokens(segments).items():
         columns = arrays[0].shape[1] if arrays[0].ndim == 2 else 0
         report = progress if name == TOKENS else None
         parts[name] = (Header(str(arrays[0].dtype), total, columns), _live_tokens(segments, arrays, keep, report))
     return _write(folder, documents=len(rows), tokens=total, parts=parts)
+
+
+def _of_documents(segments: Sequence[Segment]) -> dict[str, list[Bytes]]:
+    """What the segments store of each document, file by file."""
+    found = {VECTORS: [segment.vectors for segment in segments]}
+    factors = [segment.factors for segment in segments if segment.factors is not None]
+    if len(factors) == len(segments):
+        found[FACTORS] = factors
+    return found
 
 
 def _of_tokens(segments: Sequence[Segment]) -> dict[str, list[npt.NDArray[Any]]]:
@@ -224,10 +246,10 @@ def _runs(offsets: IntArray, kept: IntArray) -> Iterable[tuple[int, int]]:
         yield int(offsets[start]), int(offsets[end + 1])
 
 
-def _live_vectors(segments: Sequence[Segment], keep: Sequence[IntArray]) -> Iterable[Bytes]:
-    for segment, kept in zip(segments, keep, strict=True):
+def _live_rows(arrays: Sequence[Bytes], keep: Sequence[IntArray]) -> Iterable[Bytes]:
+    for array, kept in zip(arrays, keep, strict=True):
         for start in range(0, len(kept), 4096):
-            yield segment.vectors[kept[start : start + 4096]]
+            yield array[kept[start : start + 4096]]
 
 
 def _write(

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from latefold.encoders.errors import FormatVersionError, IndexCorruptedError
 from latefold.index.storage.files import FileInfo
 from latefold.index.storage.format import (
+    FACTORS,
     FINE,
     GRAPH,
     PARAMS,
@@ -37,24 +38,25 @@ from latefold.index.storage.segments import (
     write_segment,
 )
 
-WIDTH, SINGLE = 5, 3
+WIDTH, SINGLE, FACTOR = 5, 3, 2
 
 
-def make_segment(lengths: list[int], first_row: int = 1, step: int = 1, *, levels: bool = False) -> Segment:
+def make_segment(lengths: list[int], first_row: int = 1, step: int = 1, *, optional: bool = False) -> Segment:
     """A segment whose every byte tells the row it belongs to."""
     rows = first_row + step * np.arange(len(lengths), dtype=np.int64)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     owners = np.repeat(rows, lengths)
     tokens = (owners[:, None] * 7 + np.arange(int(offsets[-1]))[:, None] + np.arange(WIDTH)).astype(np.uint8)
     vectors = (rows[:, None] * 11 + np.arange(SINGLE)).astype(np.uint8)
-    if not levels:
+    if not optional:
         return Segment(rows, offsets, tokens, vectors)
-    places = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
-    return Segment(rows, offsets, tokens, vectors, tokens[:, :3] ^ np.uint8(255), places.astype(np.int32))
+    places = (np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)).astype(np.int32)
+    factors = (rows[:, None] * 13 + np.arange(FACTOR)).astype(np.uint8)
+    return Segment(rows, offsets, tokens, vectors, tokens[:, :3] ^ np.uint8(255), places, factors=factors)
 
 
 def assert_equal(found: Segment, expected: Segment) -> None:
-    for name in ("rows", "offsets", "tokens", "vectors", "fine", "places"):
+    for name in ("rows", "offsets", "tokens", "vectors", "fine", "places", "factors"):
         actual, wanted = getattr(found, name), getattr(expected, name)
         assert (actual is None) == (wanted is None)
         assert wanted is None or actual.dtype == wanted.dtype
@@ -72,13 +74,14 @@ def select(segments: list[Segment], live: list[np.ndarray]) -> Segment:
         np.concatenate([np.empty((0, SINGLE), np.uint8), *(s.vectors[i : i + 1] for s, i in kept)]),
         np.concatenate([np.empty((0, 3), np.uint8), *(s.fine[s.offsets[i] : s.offsets[i + 1]] for s, i in kept)]),
         np.concatenate([np.empty(0, np.int32), *(s.places[s.offsets[i] : s.offsets[i + 1]] for s, i in kept)]),
+        factors=np.concatenate([np.empty((0, FACTOR), np.uint8), *(s.factors[i : i + 1] for s, i in kept)]),
     )
 
 
-@pytest.mark.parametrize("levels", [False, True])
+@pytest.mark.parametrize("optional", [False, True])
 @pytest.mark.parametrize("lengths", [[3, 0, 2], [1], [0], [0, 0], [4] * 50])
-def test_a_segment_is_read_as_it_was_written(tmp_path: Path, lengths: list[int], levels: bool) -> None:
-    segment = make_segment(lengths, first_row=9, step=2, levels=levels)
+def test_a_segment_is_read_as_it_was_written(tmp_path: Path, lengths: list[int], optional: bool) -> None:
+    segment = make_segment(lengths, first_row=9, step=2, optional=optional)
     info = write_segment(tmp_path, segment)
     assert (info.documents, info.tokens) == (len(lengths), sum(lengths))
     assert [entry.name for entry in (tmp_path / SEGMENTS).iterdir()] == [info.id]
@@ -94,7 +97,7 @@ masks = st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=1, max_si
 def test_a_merge_keeps_the_live_documents_byte_for_byte(tmp_path: Path, parts: list[list[tuple[int, bool]]]) -> None:
     segments, live, row = [], [], 1
     for part in parts:
-        infos = make_segment([length for length, _ in part], first_row=row, levels=True)
+        infos = make_segment([length for length, _ in part], first_row=row, optional=True)
         segments.append(open_segment(tmp_path, write_segment(tmp_path, infos)))
         live.append(np.array([alive for _, alive in part]))
         row += len(part)
@@ -183,6 +186,38 @@ def test_tokens_become_the_finer_level_of_new_ones(tmp_path: Path) -> None:
     again = open_segment(tmp_path, rewrite_segment(tmp_path, new, {TOKENS: (Header("uint8", 5, 2), [coarse])}))
     assert_equal(again, replace(old, tokens=coarse))
     assert check_segment(tmp_path, new) == sum(file.size for file in new.files)
+
+
+def test_factors_outlast_new_vectors_and_tokens_and_are_replaced_and_dropped(tmp_path: Path) -> None:
+    old = replace(make_segment([3, 0, 2], optional=True), fine=None)
+    info = write_segment(tmp_path, old)
+    vectors, tokens = np.full((3, 7), 1, np.uint8), np.full((5, 2), 2, np.uint8)
+    parts = {VECTORS: (Header("uint8", 3, 7), [vectors]), TOKENS: (Header("uint8", 5, 2), [tokens])}
+    info = rewrite_segment(tmp_path, info, parts, {TOKENS: FINE})
+    refitted = replace(old, vectors=vectors, tokens=tokens, fine=old.tokens)
+    assert_equal(open_segment(tmp_path, info), refitted)
+    blocks = [np.full((1, 9), 4, np.uint8), np.full((2, 9), 5, np.uint8)]
+    info = rewrite_segment(tmp_path, info, {FACTORS: (Header("uint8", 3, 9), blocks)})
+    assert_equal(open_segment(tmp_path, info), replace(refitted, factors=np.concatenate(blocks)))
+    info = rewrite_segment(tmp_path, info, {}, dropped=(FACTORS,))
+    assert_equal(open_segment(tmp_path, info), replace(refitted, factors=None))
+    assert check_segment(tmp_path, info) == sum(file.size for file in info.files)
+    assert not list((tmp_path / SEGMENTS / info.id).glob(FACTORS))
+
+
+def test_a_merge_has_factors_only_where_all_its_parts_do(tmp_path: Path) -> None:
+    segments = [make_segment([1, 2]), make_segment([1], first_row=3)]
+    segments = [segments[0], replace(segments[1], factors=np.ones((1, FACTOR), np.uint8))]
+    live = [np.ones(len(segment), np.bool_) for segment in segments]
+    assert open_segment(tmp_path, merge_segments(tmp_path, segments, live)).factors is None
+
+
+@pytest.mark.parametrize("header", [Header("uint8", 4, 2), Header("uint8", 1, 2), Header("uint8", 2, 0)])
+def test_factors_of_another_segment_are_refused(tmp_path: Path, header: Header) -> None:
+    info = write_segment(tmp_path, make_segment([3, 1]))
+    wrong = rewrite_segment(tmp_path, info, {FACTORS: (header, [np.zeros(header.shape, np.uint8)])})
+    with pytest.raises(IndexCorruptedError, match=r"factors\.bin"):
+        open_segment(tmp_path, wrong)
 
 
 def test_a_segment_is_rewritten_where_there_are_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
