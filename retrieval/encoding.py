@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Any, Self
+
+import numpy as np
 
 from ..encoders.base import Encoder, load_encoder
 from ..encoders.embeddings import TokenEmbeddings
 from ..encoders.errors import EncoderMismatchError, InvalidEmbeddingsError, InvalidInputError
-from .config import MAX_QUERY_VECTORS
+from .config import MAX_QUERY_VECTORS, MAX_REAL_QUERIES
+from .documents import check_query
 
 
 class LazyEncoder:
@@ -81,3 +85,21 @@ def check_item(embeddings: TokenEmbeddings, dim: int, count: int | None) -> None
         raise InvalidEmbeddingsError(
             f"a query has 1 to {MAX_QUERY_VECTORS} vectors, got {lengths.min()} to {lengths.max()}"
         )
+
+
+def real_queries(encoder: LazyEncoder, queries: Sequence[str] | TokenEmbeddings, dim: int) -> TokenEmbeddings:
+    """Queries to calibrate with, encoded, evenly thinned out to as many as are of use.
+
+    Raises `InvalidInputError` on fewer than two, on one text instead of a list, on texts that are no queries, and on
+    texts where there is no encoder; `InvalidEmbeddingsError` as `check_item` does.
+    """
+    if isinstance(queries, str):
+        raise InvalidInputError("the queries to calibrate with are a list of texts, not one text")
+    if len(queries) < 2:
+        raise InvalidInputError("calibrating with real queries takes at least two of them")
+    kept = np.unique(np.linspace(0, len(queries) - 1, MAX_REAL_QUERIES).astype(np.int64))
+    if isinstance(queries, TokenEmbeddings):
+        check_item(queries, dim, None)
+        return queries.take(kept)
+    texts = [check_query(queries[row]) for row in kept.tolist()]
+    return encoder.require("calibrate with texts").encode_queries(texts)

@@ -7,11 +7,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, overload
 
-import numpy as np
-
 from ..encoders.base import Encoder, Progress, load_encoder
 from ..encoders.embeddings import FloatArray, TokenEmbeddings
 from ..encoders.errors import IndexExistsError, InvalidInputError
+from ..encoders.scorers.base import ScoreFunction, Scorer
 from ..index.storage import catalog as catalogs
 from ..index.storage.files import storage_error
 from ..index.storage.format import CATALOG, LOCK, PARAMS, SEGMENTS
@@ -20,9 +19,12 @@ from . import changes
 from . import query as queries
 from . import stats as statistics
 from .calibrate import Calibration
-from .config import MAX_REAL_QUERIES, IndexConfig, check_target
+from .config import IndexConfig, check_target
+from .cur import offline
+from .cur.factorize import Factorization, Kind
+from .cur.options import CrossEncoderSearch
 from .documents import check_query, not_found
-from .encoding import LazyEncoder, check_item
+from .encoding import LazyEncoder, check_item, real_queries
 from .explain import explain
 from .filters import compile_filter
 from .session import Session
@@ -221,23 +223,35 @@ class Index:
         """
         if target_recall is not None:
             check_target(target_recall)
-        asked = None if queries is None else self._encoded(queries)
+        asked = None if queries is None else real_queries(self._session.encoder, queries, self.dim)
         with self._session.writing():
             encoder = self._session.encoder.get() if asked is None else self._session.encoder.loaded
             return changes.calibrate(self._session, encoder, progress, target=target_recall, queries=asked, refit=refit)
 
-    def _encoded(self, queries: Sequence[str] | TokenEmbeddings) -> TokenEmbeddings:
-        """Real queries to calibrate with, evenly thinned out to as many as are of use."""
-        if isinstance(queries, str):
-            raise InvalidInputError("the queries to calibrate with are a list of texts, not one text")
-        if len(queries) < 2:
-            raise InvalidInputError("calibrating with real queries takes at least two of them")
-        kept = np.unique(np.linspace(0, len(queries) - 1, MAX_REAL_QUERIES).astype(np.int64))
-        if isinstance(queries, TokenEmbeddings):
-            check_item(queries, self.dim, None)
-            return queries.take(kept)
-        texts = [check_query(queries[row]) for row in kept.tolist()]
-        return self._session.encoder.require("calibrate with texts").encode_queries(texts)
+    def factorize(
+        self,
+        scorer: Scorer | ScoreFunction,
+        queries: Sequence[str],
+        budget: int,
+        *,
+        kind: Kind = "auto",
+        cache: str | Path | None = None,
+        progress: Progress | None = None,
+    ) -> Factorization:
+        """Spend up to `budget` calls of a scorer on queries like those to come, so that later searches need fewer.
+
+        Stores a vector a document for `CrossEncoderSearch`: kind `dense` scores all documents for some of the queries
+        (methods `anncur` and `adacur`), `sparse` the candidates of every query (method `axn`). Documents that are added
+        later get theirs without a call. Factors that were there are replaced. cache: a file that remembers scores, so
+        that an interrupted run goes on where it stopped. Raises `InvalidInputError` where the budget is too small, and
+        what the scorer raises; then the index is as it was.
+        """
+        remembered = None if cache is None else Path(cache)
+        return offline.factorize(self._session, scorer, queries, budget, kind, remembered, progress)
+
+    def drop_factors(self) -> bool:
+        """Remove what `factorize` stored; returns whether there was anything."""
+        return offline.drop_factors(self._session)
 
     @overload
     def search(
@@ -250,6 +264,7 @@ class Index:
         filter: Mapping[str, Any] | None = ...,
         candidates: int | None = ...,
         refined: int | None = ...,
+        rerank: CrossEncoderSearch | None = ...,
     ) -> list[Hit]: ...
 
     @overload
@@ -263,6 +278,7 @@ class Index:
         filter: Mapping[str, Any] | None = ...,
         candidates: int | None = ...,
         refined: int | None = ...,
+        rerank: CrossEncoderSearch | None = ...,
     ) -> list[list[Hit]]: ...
 
     def search(
@@ -275,6 +291,7 @@ class Index:
         filter: Mapping[str, Any] | None = None,  # noqa: A002 - the field's word
         candidates: int | None = None,
         refined: int | None = None,
+        rerank: CrossEncoderSearch | None = None,
     ) -> list[Hit] | list[list[Hit]]:
         """The `k` best documents for one query (a list of hits) or for several (a list of lists).
 
@@ -282,8 +299,9 @@ class Index:
         `exact` (MaxSim over everything), `ann` (MaxSim over the best candidates), `lexical` (BM25), `hybrid` (fusion
         of vectors and BM25), `auto` (hybrid where there is text, else vectors). filter: see `retrieval.filters`;
         applied before scoring. candidates: how many MaxSim ranks in the modes that choose some, instead of as many as
-        calibration found to do; refined: how many of them the second of two levels of codes ranks. Raises
-        `InvalidInputError`, `InvalidEmbeddingsError`, `InvalidFilterError`.
+        calibration found to do; refined: how many of them the second of two levels of codes ranks. rerank: end with a
+        scorer of texts, within a budget of its calls; hits then have its scores. Raises `InvalidInputError`,
+        `InvalidEmbeddingsError`, `InvalidFilterError`, and what the scorer raises.
         """
         results = self.search_timed(
             query,
@@ -293,6 +311,7 @@ class Index:
             filter=filter,
             candidates=candidates,
             refined=refined,
+            rerank=rerank,
         ).hits
         return results[0] if isinstance(query, str) else results
 
@@ -306,8 +325,9 @@ class Index:
         filter: Mapping[str, Any] | None = None,  # noqa: A002
         candidates: int | None = None,
         refined: int | None = None,
+        rerank: CrossEncoderSearch | None = None,
     ) -> queries.SearchResult:
-        """`search` for several queries, with the milliseconds each stage took and the documents it scored."""
+        """`search` for several queries, with the milliseconds of each stage, the documents and the calls it took."""
         return queries.search(
             self._session.snapshot,
             self._session.encoder,
@@ -318,6 +338,7 @@ class Index:
             condition=filter,
             candidates=candidates,
             refined=refined,
+            rerank=rerank,
         )
 
     def explain(self, query: str | None, name: str, *, embeddings: TokenEmbeddings | None = None) -> Explanation:

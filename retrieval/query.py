@@ -7,15 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
+import numpy as np
+
 from ..encoders.embeddings import TokenEmbeddings
 from ..encoders.errors import IndexCorruptedError, InvalidInputError
 from ..index.storage.catalog import Record
 from ..index.storage.format import CATALOG, ROWS
 from .calibrate import candidates_of
 from .config import MAX_K
+from .cur.options import CrossEncoderSearch, Spent
+from .cur.stage import Stage
 from .documents import check_query, not_found
 from .encoding import LazyEncoder, check_item
-from .filters import compile_filter
+from .filters import CompiledFilter, compile_filter
 from .rerank import Ranking, Work
 from .search import Depth, Request, Timing, run, scans_exactly
 from .snapshot import Snapshot
@@ -29,14 +33,16 @@ REFINED_PER_HIT = 2
 
 @dataclass(frozen=True)
 class SearchResult:
-    """Hits of each query, and milliseconds by stage (`encode`, `candidates`, `rerank`, `lexical`, `fetch`).
+    """Hits of each query, and milliseconds by stage (`encode`, `candidates`, `rerank`, `lexical`, `score`, `fetch`).
 
-    work: how many documents MaxSim estimated, and how many it scored.
+    work: how many documents MaxSim estimated, and how many it scored. spent: what the scorer of `rerank` was asked for
+    each query; empty without one.
     """
 
     hits: list[list[Hit]]
     timing: Mapping[str, float]
     work: Work
+    spent: Sequence[Spent] = ()
 
 
 def search(
@@ -50,15 +56,10 @@ def search(
     condition: Mapping[str, Any] | None,
     candidates: int | None = None,
     refined: int | None = None,
+    rerank: CrossEncoderSearch | None = None,
 ) -> SearchResult:
     """Run a batch of queries on one snapshot; see `Index.search` for the arguments."""
-    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= MAX_K:
-        raise InvalidInputError(f"k is a whole number from 1 to {MAX_K}, got {k!r:.40}")
-    for name, number in (("candidates", candidates), ("refined", refined)):
-        if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
-            raise InvalidInputError(f"{name} is a whole number from 1 on, got {number!r:.40}")
-    if mode not in get_args(Mode):
-        raise InvalidInputError(f"no search mode {mode!r:.40}; there are {', '.join(get_args(Mode))}")
+    _check(k, mode, candidates, refined)
     if texts is None and embeddings is None:
         raise InvalidInputError("nothing to search for: give a query text or embeddings")
     texts = None if texts is None else [check_query(text) for text in texts]
@@ -66,14 +67,66 @@ def search(
         check_item(embeddings, snapshot.dim, None if texts is None else len(texts))
     chosen = _choose(snapshot, encoder, mode, texts is not None, embeddings is not None)
     compiled = None if condition is None else compile_filter(condition)
+    stage = None if rerank is None else _last_stage(snapshot, rerank, chosen, k, texts, compiled)
     timing = Timing()
-    if embeddings is None and chosen != "lexical":
+    depth = k if stage is None else stage.options.depth
+    reads_vectors = (depth > 0 and chosen != "lexical") or (
+        stage is not None and stage.options.reads_vectors and encoder.present
+    )
+    if embeddings is None and reads_vectors:
         with timing.stage("encode"):
             embeddings = encoder.require("search for a text this way").encode_queries(texts or [])
-    request = Request(chosen, k, *_depths(snapshot, candidates, refined), texts, embeddings, compiled)
-    rankings = run(snapshot, request, timing)
+    request = Request(chosen, depth, *_depths(snapshot, candidates, refined), texts, embeddings, compiled)
+    rankings: list[Ranking] = run(snapshot, request, timing) if depth else [[] for _ in texts or ()]
+    spent = [] if rerank is None else [Spent(0, 0)] * len(rankings)
+    if stage is not None:
+        rankings, spent = _scored(stage, texts or [], embeddings, rankings, k, timing)
     with timing.stage("fetch"):
-        return SearchResult(_hits(snapshot, rankings), timing.stages, timing.work)
+        return SearchResult(_hits(snapshot, rankings), timing.stages, timing.work, spent)
+
+
+def _check(k: int, mode: Mode, candidates: int | None, refined: int | None) -> None:
+    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= MAX_K:
+        raise InvalidInputError(f"k is a whole number from 1 to {MAX_K}, got {k!r:.40}")
+    for name, number in (("candidates", candidates), ("refined", refined)):
+        if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
+            raise InvalidInputError(f"{name} is a whole number from 1 on, got {number!r:.40}")
+    if mode not in get_args(Mode):
+        raise InvalidInputError(f"no search mode {mode!r:.40}; there are {', '.join(get_args(Mode))}")
+
+
+def _last_stage(
+    snapshot: Snapshot,
+    rerank: CrossEncoderSearch,
+    mode: Mode,
+    k: int,
+    texts: Sequence[str] | None,
+    condition: CompiledFilter | None,
+) -> Stage | None:
+    """The stage of a scorer; None for an index without documents."""
+    if texts is None:
+        raise InvalidInputError("a scorer reads texts: give the query's text to rerank")
+    if rerank.budget < k:
+        raise InvalidInputError(f"a budget of {rerank.budget} calls cannot score {k} results: raise it, or lower k")
+    return None if snapshot.fitted is None else Stage(snapshot, snapshot.fitted, rerank, mode, condition)
+
+
+def _scored(
+    stage: Stage,
+    texts: Sequence[str],
+    embeddings: TokenEmbeddings | None,
+    rankings: Sequence[Ranking],
+    k: int,
+    timing: Timing,
+) -> tuple[list[Ranking], list[Spent]]:
+    found: list[Ranking] = []
+    spent: list[Spent] = []
+    for number, (text, ranking) in enumerate(zip(texts, rankings, strict=True)):
+        first = np.array([row for row, _ in ranking], np.int64)
+        result = stage.run(text, None if embeddings is None else embeddings.take([number]), first, timing)
+        found.append(result.top(k))
+        spent.append(Spent(result.calls, result.rounds))
+    return found, spent
 
 
 def _depths(snapshot: Snapshot, candidates: int | None, refined: int | None) -> tuple[Depth, Depth | None]:

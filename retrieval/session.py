@@ -17,7 +17,7 @@ from ..index.storage.segments import orphans, remove
 from . import writer
 from .documents import encoded_text
 from .encoding import LazyEncoder
-from .snapshot import Snapshot, open_snapshot
+from .snapshot import Snapshot, open_snapshot, params_files
 from .types import Document
 
 
@@ -50,11 +50,10 @@ class Session:
 
     def _tidy(self) -> None:
         self.refresh()
-        stored = self.catalog.meta("params")
         left = orphans(
             self.path,
             segments=[info.id for info in self.catalog.segments()],
-            params=[] if stored is None else [stored["checksum"]],
+            params=params_files(self.catalog),
         )
         if left:
             # A commit that failed at its very last sync may stand complete in the log, and be revived by a crash, until

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +15,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 
 from ..encoders.errors import IndexCorruptedError, InvalidInputError, StorageError
+from ..index.factors import ItemFactors
 from ..index.graph import Graph
-from ..index.single import SingleVectors
+from ..index.single import Arrays, SingleVectors
 from ..index.storage.catalog import CatalogReader, current_commit
 from ..index.storage.files import FileInfo, check_file
-from ..index.storage.format import CATALOG, FINE, PARAMS, PARAMS_FILE, TOKENS, VECTORS
+from ..index.storage.format import CATALOG, FACTORS, FINE, PARAMS, PARAMS_FILE, TOKENS, VECTORS
 from ..index.storage.segments import Segment, SegmentInfo, open_segment
 from ..index.tokens.base import TokenCodec, codec
 from .config import IndexConfig
@@ -28,6 +29,8 @@ from .filters import CompiledFilter
 Mask = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 T = TypeVar("T")
+PARAMS_KEYS: Final = ("params", "factors")
+"""Settings of the catalog that refer to fitted arrays."""
 _ATTEMPTS = 20
 
 
@@ -106,7 +109,8 @@ class Fitted:
 class Snapshot:
     """One generation. live: a mask a segment, or None where all its documents are alive. graphs: checked, or None.
 
-    infos and params: the segments and fitted parameters as the catalog records them.
+    infos and params: the segments and fitted parameters as the catalog records them. factors: what the rows of
+    `Segment.factors` mean, or None when there are none.
     """
 
     catalog: CatalogReader
@@ -119,6 +123,7 @@ class Snapshot:
     documents: int
     infos: Sequence[SegmentInfo]
     params: Mapping[str, Any] | None
+    factors: ItemFactors | None
 
     @cached_property
     def calibration(self) -> Mapping[str, Any]:
@@ -191,11 +196,16 @@ def _assemble(folder: Path, catalog: CatalogReader, previous: Snapshot | None) -
     if previous is not None and stored == previous.params:
         fitted = previous.fitted
     else:
-        fitted = None if stored is None else _load_fitted(folder, config, dim, stored)
-    _check_widths(segments, fitted)
+        fitted = _load_params(folder, stored, lambda arrays: Fitted.load(config, dim, stored, arrays))
+    described = catalog.meta("factors")
+    if previous is not None and described == previous.catalog.meta("factors"):
+        factors = previous.factors
+    else:
+        factors = _load_params(folder, described, lambda arrays: ItemFactors.from_params(described, dim, arrays))
+    _check_widths(segments, fitted, factors)
     documents = sum(len(s) if mask is None else int(mask.sum()) for s, mask in zip(segments, live, strict=True))
     graphs = [graph for _, graph in pairs]
-    return Snapshot(catalog, config, dim, fitted, segments, live, graphs, documents, infos, stored)
+    return Snapshot(catalog, config, dim, fitted, segments, live, graphs, documents, infos, stored, factors)
 
 
 def _opened(snapshot: Snapshot | None) -> dict[SegmentInfo, tuple[Segment, Graph | None]]:
@@ -213,20 +223,25 @@ def _open(folder: Path, info: SegmentInfo) -> tuple[Segment, Graph | None]:
     return segment, graph
 
 
-def _check_widths(segments: Sequence[Segment], fitted: Fitted | None) -> None:
-    """Kernels trust the row widths of tokens and vectors."""
+def _check_widths(segments: Sequence[Segment], fitted: Fitted | None, factors: ItemFactors | None) -> None:
+    """Kernels trust the row widths of tokens, vectors and factors."""
     for segment in segments:
         widths = (segment.tokens.shape[1], segment.vectors.shape[1])
-        fine = 0 if segment.fine is None else segment.fine.shape[1]
         if fitted is None or widths != (fitted.codec.bytes_per_token, fitted.single.width):
             raise IndexCorruptedError(
                 f"{TOKENS} and {VECTORS} of a segment have rows of {widths} bytes, not what {PARAMS_FILE} asks for: "
                 "restore a backup"
             )
-        if fine != (0 if fitted.fine is None else fitted.fine.bytes_per_token):
-            raise IndexCorruptedError(
-                f"{FINE} of a segment has rows of {fine} bytes, not what {PARAMS_FILE} asks for: restore a backup"
-            )
+        optional = (
+            (FINE, segment.fine, 0 if fitted.fine is None else fitted.fine.bytes_per_token),
+            (FACTORS, segment.factors, 0 if factors is None else factors.width),
+        )
+        for name, rows, wanted in optional:
+            width = 0 if rows is None else rows.shape[1]
+            if width != wanted:
+                raise IndexCorruptedError(
+                    f"{name} of a segment has rows of {width} bytes, not what {PARAMS_FILE} asks for: restore a backup"
+                )
 
 
 def _marked(segment: Segment, rows: IntArray) -> Mask:
@@ -244,12 +259,21 @@ def _live_mask(segment: Segment, dead: IntArray) -> Mask | None:
     return ~mask if mask.any() else None
 
 
-def _load_fitted(folder: Path, config: IndexConfig, dim: int, stored: dict[str, Any]) -> Fitted:
+def params_files(catalog: CatalogReader) -> dict[str, FileInfo]:
+    """Files of fitted arrays that a generation refers to, each by the name of its folder."""
+    stored = [value for key in PARAMS_KEYS if (value := catalog.meta(key)) is not None]
+    return {value["checksum"]: FileInfo(PARAMS_FILE, value["size"], value["checksum"]) for value in stored}
+
+
+def _load_params(folder: Path, stored: Any, make: Callable[[Arrays], T]) -> T | None:
+    """What `make` makes of stored arrays; None where the catalog has none."""
+    if stored is None:
+        return None
     if not isinstance(stored, dict) or not {"checksum", "size"} <= stored.keys():
         raise IndexCorruptedError(f"{CATALOG} does not say where {PARAMS_FILE} is: restore a backup")
     path = folder / PARAMS / stored["checksum"] / PARAMS_FILE
     check_file(path, FileInfo(PARAMS_FILE, stored["size"], stored["checksum"]))
     try:
-        return Fitted.load(config, dim, stored, load_safetensors(path.read_bytes()))
+        return make(load_safetensors(path.read_bytes()))
     except (KeyError, TypeError, ValueError, SafetensorError, InvalidInputError) as error:
         raise IndexCorruptedError(f"{PARAMS_FILE} is not what the catalog says ({error}): restore a backup") from error

@@ -13,11 +13,11 @@ from ..encoders.base import Progress
 from ..encoders.errors import IndexCorruptedError
 from ..index.storage.catalog import CatalogReader
 from ..index.storage.database import check_database
-from ..index.storage.files import FileInfo, check_file
+from ..index.storage.files import check_file
 from ..index.storage.format import CATALOG, FORMAT_VERSION, PARAMS, PARAMS_FILE
 from ..index.storage.segments import check_segment
 from .config import starting
-from .snapshot import Snapshot, on_newest
+from .snapshot import Snapshot, on_newest, params_files
 from .writer import record_hash
 
 _CATALOG_FILES = (CATALOG, f"{CATALOG}-wal", f"{CATALOG}-shm")
@@ -30,8 +30,9 @@ class IndexStats:
     codec: what stores the tokens now; wanted_codec: what is asked for, a codec, a preset or `auto`. single: the single
     vector per document, in words; bytes_per_vector: its bytes. fitted_documents: how many documents it was fitted to; 0
     while it is fitted to nothing. bytes: bytes on disk by part (`tokens`, `fine`, `vectors`, `graph`, `places`,
-    `offsets`, `rows`, `catalog`, `params`, `total`). calibration: the measured candidate recall (see `Calibration`), or
-    None before one was made.
+    `factors`, `offsets`, `rows`, `catalog`, `params`, `total`). calibration: the measured candidate recall (see
+    `Calibration`), or None before one was made. factors: how the item factors were made (`ItemFactors.facts`), and
+    their `bytes_per_document`; None where there are none.
     """
 
     path: str
@@ -54,6 +55,7 @@ class IndexStats:
     bytes_per_document: float
     bytes: Mapping[str, int]
     calibration: Mapping[str, Any] | None
+    factors: Mapping[str, Any] | None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
@@ -76,7 +78,7 @@ class VerifyReport:
 def stats(folder: Path, snapshot: Snapshot) -> IndexStats:
     """Measure an index."""
     catalog = snapshot.catalog
-    parts, fitted = _bytes(folder, catalog), snapshot.fitted
+    parts, fitted, factors = _bytes(folder, catalog), snapshot.fitted, snapshot.factors
     encoder = catalog.meta("encoder") or {}
     tokens = sum(
         len(s.tokens) if mask is None else int(np.diff(s.offsets)[mask].sum())
@@ -103,18 +105,18 @@ def stats(folder: Path, snapshot: Snapshot) -> IndexStats:
         bytes_per_document=round(parts["total"] / snapshot.documents, 1) if snapshot.documents else 0.0,
         bytes=parts,
         calibration=catalog.meta("calibration"),
+        factors={**factors.facts, "bytes_per_document": factors.width} if factors else None,
     )
 
 
 def _bytes(folder: Path, catalog: CatalogReader) -> dict[str, int]:
-    parts = dict.fromkeys(("tokens", "fine", "vectors", "graph", "places", "offsets", "rows"), 0)
+    parts = dict.fromkeys(("tokens", "fine", "vectors", "graph", "places", "factors", "offsets", "rows"), 0)
     for info in catalog.segments():
         for file in info.files:
             parts[file.name.removesuffix(".bin")] += file.size
     files = [folder / name for name in _CATALOG_FILES]
     parts["catalog"] = sum(file.stat().st_size for file in files if file.is_file())
-    stored = catalog.meta("params")
-    parts["params"] = 0 if stored is None else int(stored["size"])
+    parts["params"] = sum(file.size for file in params_files(catalog).values())
     parts["total"] = sum(parts.values())
     return parts
 
@@ -132,11 +134,9 @@ def _verify(folder: Path, snapshot: Snapshot, progress: Progress | None) -> Veri
     catalog = snapshot.catalog
     catalog.check_sources()
     files = size = 0
-    stored = catalog.meta("params")
-    if stored is not None:
-        info = FileInfo(PARAMS_FILE, stored["size"], stored["checksum"])
-        check_file(folder / PARAMS / stored["checksum"] / PARAMS_FILE, info)
-        files, size = 1, info.size
+    for home, file in params_files(catalog).items():
+        check_file(folder / PARAMS / home / PARAMS_FILE, file)
+        files, size = files + 1, size + file.size
     segments = catalog.segments()
     for done, segment in enumerate(segments, start=1):
         size += check_segment(folder, segment)

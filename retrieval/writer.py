@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from sqlite3 import Connection
@@ -17,12 +17,13 @@ from safetensors.numpy import save as save_safetensors
 from ..encoders.base import Progress
 from ..encoders.embeddings import FloatArray, TokenEmbeddings
 from ..index.encodings.fde import FDE
+from ..index.factors import ItemFactors
 from ..index.lvq import LVQ
-from ..index.single import SingleVectors, blocks
+from ..index.single import Arrays, SingleVectors, blocks
 from ..index.storage import commit
 from ..index.storage.catalog import Record, row_checksum, transaction
 from ..index.storage.files import write_bytes, write_folder
-from ..index.storage.format import FINE, GRAPH, PARAMS, PARAMS_FILE, TOKENS, VECTORS, Header
+from ..index.storage.format import FACTORS, FINE, GRAPH, PARAMS, PARAMS_FILE, TOKENS, VECTORS, Header
 from ..index.storage.segments import (
     Segment,
     SegmentInfo,
@@ -35,7 +36,7 @@ from ..index.storage.segments import (
 from ..index.tokens.base import TokenCodec, codec
 from ..index.tokens.saliency import keep_top, saliency
 from .config import FAITHFUL, IndexConfig, starting
-from .snapshot import Fitted, Snapshot
+from .snapshot import PARAMS_KEYS, Fitted, Snapshot
 from .types import Document
 
 Bytes = npt.NDArray[np.uint8]
@@ -82,9 +83,9 @@ def apply(folder: Path, snapshot: Snapshot, change: Change) -> None:
         fitted = snapshot.fitted
         if fitted is None:
             fitted = fit(snapshot, change.embeddings)
-            settings["params"] = store_params(folder, fitted)
+            settings["params"] = store_params(folder, fitted.to_arrays(), fitted.to_dict())
         kept = _keep(snapshot.config, change.embeddings, change.saliency)
-        segment = write_segment(folder, _build_segment(fitted, *kept, first_row))
+        segment = write_segment(folder, _build_segment(fitted, snapshot.factors, *kept, first_row))
         settings["next_row"] = first_row + len(change.documents)
     old = snapshot.catalog.records_by_id(change.delete)
     with transaction(folder) as connection:
@@ -138,14 +139,14 @@ def unfitted(config: IndexConfig, dim: int) -> SingleVectors:
     return SingleVectors(fde, None, LVQ(np.zeros(fde.output_dim, np.float32)))
 
 
-def store_params(folder: Path, fitted: Fitted) -> dict[str, Any]:
-    """Write fitted arrays under their hash; returns what the catalog records of them."""
-    data = save_safetensors({key: np.ascontiguousarray(value) for key, value in fitted.to_arrays().items()})
+def store_params(folder: Path, arrays: Arrays, description: Mapping[str, Any]) -> dict[str, Any]:
+    """Write fitted arrays under their hash; returns what the catalog records of them, with their description."""
+    data = save_safetensors({key: np.ascontiguousarray(value) for key, value in arrays.items()})
     checksum = xxhash.xxh3_128_hexdigest(data)
     home = folder / PARAMS / checksum
     if not home.is_dir():
         write_folder(home, lambda temporary: write_bytes(temporary / PARAMS_FILE, data))
-    return {"checksum": checksum, "size": len(data), **fitted.to_dict()}
+    return {"checksum": checksum, "size": len(data), **description}
 
 
 def _keep(
@@ -160,7 +161,9 @@ def _keep(
     return TokenEmbeddings(embeddings.vectors[kept], offsets), places.astype(np.int32)
 
 
-def _build_segment(fitted: Fitted, embeddings: TokenEmbeddings, places: Places | None, first_row: int) -> Segment:
+def _build_segment(
+    fitted: Fitted, factors: ItemFactors | None, embeddings: TokenEmbeddings, places: Places | None, first_row: int
+) -> Segment:
     codes = fitted.codec.encode(embeddings.vectors)
     fine = None if fitted.fine is None else fitted.fine.encode(embeddings.vectors)
     source, stored = fitted.finest, codes if fine is None else fine
@@ -174,6 +177,7 @@ def _build_segment(fitted: Fitted, embeddings: TokenEmbeddings, places: Places |
         vectors=fitted.single.encode_stored(source, stored, embeddings.offsets),  # as a refit does it
         fine=fine,
         places=places,
+        factors=None if factors is None else factors.encode_stored(source, stored, embeddings.offsets),
     )
 
 
@@ -216,10 +220,8 @@ def refit(
         rewrite_segment(folder, info, rewriter.parts(segment), rewriter.renamed)
         for info, segment in zip(infos, snapshot.segments, strict=True)
     ]
-    params = store_params(folder, fitted)
+    params = store_params(folder, fitted.to_arrays(), fitted.to_dict())
     _replace_each(folder, snapshot, infos, new, {"params": params, **settings})
-    if snapshot.params is not None and snapshot.params["checksum"] != params["checksum"]:
-        remove([folder / PARAMS / snapshot.params["checksum"]])
 
 
 class _Rewriter:
@@ -289,6 +291,42 @@ def add_graphs(folder: Path, snapshot: Snapshot, progress: Callable[[int], None]
     return len(new)
 
 
+def store_factors(folder: Path, snapshot: Snapshot, factors: ItemFactors, rows: Bytes) -> None:
+    """Give every document its row of `factors`, in the place of any there were, in one commit.
+
+    rows: `(t, factors.width)` uint8, of the documents of all segments one after the other, deleted ones included.
+    Raises `ValueError` for an index without documents, for rows that are not one a document, and for factors of tokens
+    of another dimension.
+    """
+    counts = [len(segment) for segment in snapshot.segments]
+    if not snapshot.documents:
+        raise ValueError("an index without documents has nothing to store factors of: add documents first")
+    expected = (sum(counts), factors.width)
+    if rows.dtype != np.uint8 or rows.shape != expected:
+        raise ValueError(
+            f"rows of factors are {rows.dtype} of shape {rows.shape}, expected uint8 of {expected}: "
+            "give one for each document that the segments hold, deleted ones included"
+        )
+    dim = factors.single.encoding.dim
+    if dim != snapshot.dim:
+        raise ValueError(f"the factors are made of tokens of {dim} dimensions, the index has {snapshot.dim}")
+    parts = np.split(rows, np.cumsum(counts)[:-1])
+    new = [
+        rewrite_segment(folder, info, {FACTORS: (Header("uint8", *part.shape), [part])})
+        for info, part in zip(snapshot.infos, parts, strict=True)
+    ]
+    stored = store_params(folder, factors.params(), factors.spec())
+    _replace_each(folder, snapshot, snapshot.infos, new, {"factors": stored})
+
+
+def drop_factors(folder: Path, snapshot: Snapshot) -> None:
+    """Take away what `store_factors` stored, in one commit; nothing is done where there is nothing."""
+    if snapshot.factors is None:
+        return
+    new = [rewrite_segment(folder, info, {}, dropped=(FACTORS,)) for info in snapshot.infos]
+    _replace_each(folder, snapshot, snapshot.infos, new, {"factors": None})
+
+
 def _replace_each(
     folder: Path,
     snapshot: Snapshot,
@@ -302,6 +340,10 @@ def _replace_each(
             commit.replace_segments(connection, [before.id], after)
     for before in old:
         remove_segment(folder, before.id)
+    for key in settings.keys() & PARAMS_KEYS:
+        stored, kept = snapshot.catalog.meta(key), settings[key] or {}
+        if stored is not None and stored["checksum"] != kept.get("checksum"):
+            remove([folder / PARAMS / stored["checksum"]])
 
 
 def merge_due(snapshot: Snapshot) -> tuple[int, int] | None:

@@ -1,16 +1,19 @@
-"""The item vectors that scores are regressed on: made once, plain arrays that can be stored."""
+"""The item vectors that scores are regressed on, wherever they lie, and those made of a matrix of scores."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from ...encoders.embeddings import FloatArray
+from ...encoders.embeddings import FloatArray, IntArray
 from ...encoders.errors import InvalidInputError
 from .regression import DoubleArray
+
+Mask = npt.NDArray[np.bool_]
 
 RANK = 64
 """Dimensions that an item keeps at most; a query has no more anchors than tell a few more apart."""
@@ -20,9 +23,40 @@ _BLOCK = 1 << 14
 _SMALLEST = 1e-14
 
 
+class Items(Protocol):
+    """`n` items by number, each with a vector and with what is expected of it before a query is known, its mean.
+
+    An estimate of all items is `beta * mean_i + <v_i, w>`, of which the best are found without the others.
+    """
+
+    def __len__(self) -> int: ...
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of a vector."""
+        ...
+
+    @property
+    def scale(self) -> float:
+        """The mean squared length of a vector."""
+        ...
+
+    def take(self, rows: IntArray) -> tuple[FloatArray, FloatArray]:
+        """`(b, d)` float32 vectors and `(b,)` float32 means of some items."""
+        ...
+
+    def scores(self, w: DoubleArray, beta: float) -> FloatArray:
+        """`(n,)` float32 estimates, all finite; the caller may write into them."""
+        ...
+
+    def top(self, w: DoubleArray, beta: float, count: int, allowed: Mask) -> IntArray:
+        """The `count` best of the allowed items by `scores`, best first; fewer where fewer are allowed."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class ItemVectors:
-    """Vectors of `n` items whose inner products with some vector of a query come near to its scores.
+    """`Items` in memory: vectors of `n` items whose inner products with some vector of a query come near to its scores.
 
     vectors: `(n, d)` float32. means: `(n,)` float32, what is expected of each item before a query is known; 0 where
     none are given. scale: the mean squared length of a vector.
@@ -73,6 +107,26 @@ class ItemVectors:
     def __len__(self) -> int:
         return len(self.vectors)
 
+    @property
+    def dim(self) -> int:
+        """Dimensions of a vector."""
+        return int(self.vectors.shape[1])
+
+    def take(self, rows: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Vectors and means of some items."""
+        return self.vectors[rows], self.means[rows]
+
+    def scores(self, w: DoubleArray, beta: float) -> FloatArray:
+        """Estimates of all items; what float32 cannot hold becomes the largest number it can."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            found: FloatArray = self.vectors @ w.astype(np.float32)
+            found += np.float32(beta) * self.means
+        return np.nan_to_num(found, copy=False)
+
+    def top(self, w: DoubleArray, beta: float, count: int, allowed: Mask) -> IntArray:
+        """The best of the allowed items."""
+        return highest(np.where(allowed, self.scores(w, beta), np.float32(-np.inf)), count)
+
 
 def _centres(scores: FloatArray) -> tuple[DoubleArray, DoubleArray]:
     """The mean of each query, and the mean of each item over queries without theirs."""
@@ -100,6 +154,22 @@ def _basis(scores: FloatArray, levels: DoubleArray, means: DoubleArray, rank: in
     basis = directions[:, : kept if rank is None else min(rank, kept)]
     signs = np.sign(np.take_along_axis(basis, np.abs(basis).argmax(axis=0)[None], axis=0))
     return np.asarray(basis * signs, np.float64)
+
+
+def highest(values: FloatArray, k: int) -> IntArray:
+    """Rows of the `k` highest finite values, best first, ties by row; fewer where fewer are finite."""
+    n = len(values)
+    if k < 1:
+        return np.empty(0, np.int64)
+    if k < n:
+        threshold = np.partition(values, n - k)[n - k]
+        above = np.flatnonzero(values > threshold)
+        rows = np.concatenate([above, np.flatnonzero(values == threshold)[: k - len(above)]])
+    else:
+        rows = np.arange(n)
+    rows = rows[np.isfinite(values[rows])]
+    order: IntArray = rows[np.lexsort((rows, -values[rows]))]
+    return order
 
 
 def checked_matrix(value: npt.ArrayLike, name: str) -> FloatArray:

@@ -14,11 +14,9 @@ import numpy.typing as npt
 
 from ...encoders.embeddings import FloatArray, IntArray
 from ...encoders.errors import InvalidInputError
-from .items import ItemVectors
+from .items import Items, Mask, highest
 from .judge import Judge, Reranked
 from .regression import DoubleArray, Regression
-
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -59,47 +57,61 @@ class Plan:
         if number >= self.rounds:
             return left
         free = left - (budget - self._spent_before_the_last(budget))
-        return max(0, -(-free // (self.rounds - number)))
+        return min(left, max(0, -(-free // (self.rounds - number))))
 
     def _spent_before_the_last(self, budget: int) -> int:
         return max(1, budget - round(self.reserved * budget))
 
 
 class Surface:
-    """Estimated scores of all items, from those scored so far: `alpha + beta * prior_i + <v_i, w>`.
+    """Estimated scores of all items, from those scored so far: `beta * prior_i + <v_i, w> + c`.
 
-    prior: `(n,)` float32, what is believed of each item before anything is scored. `beta` is 1, or with `scaled` the
-    slope of the scores over the prior, never below 0 (it brings a first stage to the scale of the scorer, as the affine
-    map of AXN does, arXiv 2405.03651); what is left of the scores is regressed on the item vectors.
+    The prior is what is believed of each item before anything is scored: its mean, and the inner product of its vector
+    with the query's own where there is one. `beta` is 1, or with `scaled` the slope of the scores over the prior, never
+    below 0 (it brings a first stage to the scale of the scorer, as the affine map of AXN does, arXiv 2405.03651); what
+    is left of the scores is regressed on the item vectors.
     """
 
     def __init__(
-        self, items: ItemVectors, prior: FloatArray, regression: Regression, capacity: int, *, scaled: bool = False
+        self,
+        items: Items,
+        regression: Regression,
+        capacity: int,
+        *,
+        own: FloatArray | None = None,
+        scaled: bool = False,
     ) -> None:
-        """Estimate from the vectors of `items`, for about `capacity` scored ones."""
-        vectors = self._vectors = items.vectors
-        self._prior = prior
+        """Estimate from the vectors of `items`, for about `capacity` scored ones. own: `(d,)`, the query's vector."""
+        self._items = items
+        self._own = np.zeros(items.dim) if own is None else own.astype(np.float64)
         self._scaled = scaled
-        self._solver = regression.solver(vectors.shape[1], items.scale, capacity)
-        self._rows = np.empty(0, np.int64)
+        self._solver = regression.solver(items.dim, items.scale, capacity)
+        self._prior = np.empty(0)
         self._scores = np.empty(0)
 
     def add(self, rows: IntArray, scores: FloatArray) -> None:
         """Take in `(b,)` rows that were not taken in before, with their exact scores."""
-        self._rows = np.concatenate([self._rows, rows])
+        vectors, means = self._items.take(rows)
+        self._prior = np.concatenate([self._prior, vectors @ self._own + means])
         self._scores = np.concatenate([self._scores, scores])
-        self._solver.add(self._vectors[rows])
+        self._solver.add(vectors)
 
     def estimate(self) -> FloatArray:
         """`(n,)` float32 estimates, all finite; the caller may write into them."""
-        prior = self._prior[self._rows].astype(np.float64)
-        beta = _slope(prior, self._scores) if self._scaled else 1.0
-        w, c = self._solver.solve(self._scores - beta * prior)
-        with np.errstate(over="ignore", invalid="ignore"):  # an estimate that float32 cannot hold only orders documents
-            estimates: FloatArray = self._vectors @ w.astype(np.float32)
-            estimates += np.float32(beta) * self._prior
-            estimates += np.float32(c)
+        w, beta, c = self._fit()
+        with np.errstate(over="ignore"):
+            estimates: FloatArray = self._items.scores(w, beta) + np.float32(c)
         return np.nan_to_num(estimates, copy=False)
+
+    def top(self, count: int, allowed: Mask) -> IntArray:
+        """The `count` likeliest of the allowed items, best first."""
+        w, beta, _ = self._fit()
+        return self._items.top(w, beta, count, allowed)
+
+    def _fit(self) -> tuple[DoubleArray, float, float]:
+        beta = _slope(self._prior, self._scores) if self._scaled else 1.0
+        w, c = self._solver.solve(self._scores - beta * self._prior)
+        return w + beta * self._own, beta, c
 
 
 def run(judge: Judge, surface: Surface, first: IntArray, open_rows: Mask, plan: Plan) -> Reranked:
@@ -116,11 +128,13 @@ def run(judge: Judge, surface: Surface, first: IntArray, open_rows: Mask, plan: 
         size = plan.size(number, judge.left, budget)
         if not size or not open_rows.any():
             continue
-        estimates = surface.estimate()
         if plan.sampling == "softmax" and number < plan.rounds:
-            estimates = _perturbed(estimates, plan.temperature, rng)
-        np.putmask(estimates, ~open_rows, -np.inf)
-        _score(judge, surface, highest(estimates, size), open_rows)
+            estimates = _perturbed(surface.estimate(), plan.temperature, rng)
+            np.putmask(estimates, ~open_rows, -np.inf)
+            rows = highest(estimates, size)
+        else:
+            rows = surface.top(size, open_rows)
+        _score(judge, surface, rows, open_rows)
     return judge.result()
 
 
@@ -134,22 +148,6 @@ def _perturbed(estimates: FloatArray, temperature: float, rng: np.random.Generat
     exponential = np.maximum(rng.standard_exponential(len(estimates), np.float32), np.float32(1e-30))
     made: FloatArray = estimates / np.float32(temperature) - np.log(exponential)
     return made
-
-
-def highest(values: FloatArray, k: int) -> IntArray:
-    """Rows of the `k` highest finite values, best first, ties by row; fewer where fewer are finite."""
-    n = len(values)
-    if k < 1:
-        return np.empty(0, np.int64)
-    if k < n:
-        threshold = np.partition(values, n - k)[n - k]
-        above = np.flatnonzero(values > threshold)
-        rows = np.concatenate([above, np.flatnonzero(values == threshold)[: k - len(above)]])
-    else:
-        rows = np.arange(n)
-    rows = rows[np.isfinite(values[rows])]
-    order: IntArray = rows[np.lexsort((rows, -values[rows]))]
-    return order
 
 
 def starting_rows(first: npt.ArrayLike, allowed: Mask) -> IntArray:

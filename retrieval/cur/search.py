@@ -10,10 +10,10 @@ import numpy.typing as npt
 from ...encoders.embeddings import FloatArray, IntArray
 from ...encoders.errors import InvalidInputError
 from .anchors import Choice, choose_anchors
-from .items import RANK, ItemVectors, checked_matrix
+from .items import RANK, Items, ItemVectors, checked_matrix
 from .judge import Judge, Reranked
 from .regression import Regression
-from .rounds import Plan, Surface, highest, open_mask, run, starting_rows
+from .rounds import Plan, Surface, open_mask, run, starting_rows
 
 CUR_REGRESSION = Regression(ridge=1e-2)
 AXN_REGRESSION = Regression(ridge=1.0)
@@ -27,7 +27,7 @@ class AnchorIndex:
     anchors: `(k_i,)` int64 distinct rows of `items`, of which any beginning may be used where the budget is small.
     """
 
-    items: ItemVectors
+    items: Items
     anchors: IntArray
 
     def __post_init__(self) -> None:
@@ -69,7 +69,7 @@ class AnchorIndex:
 
 def adacur(
     judge: Judge,
-    items: ItemVectors,
+    items: Items,
     first: npt.ArrayLike | None = None,
     *,
     plan: Plan | None = None,
@@ -89,7 +89,7 @@ def adacur(
 
 def axn(
     judge: Judge,
-    items: ItemVectors,
+    items: Items,
     query: npt.ArrayLike,
     first: npt.ArrayLike | None = None,
     *,
@@ -101,7 +101,7 @@ def axn(
 
     items: vectors of any first stage, or of `refine_items`. query: `(d,)`, the query's own vector among them; its inner
     products, brought to the scale of the scores, are what is believed before anything is scored.
-    first: `(m,)` rows, best first, scored in the opening; the likeliest by inner product when None.
+    first: `(m,)` rows, best first, scored in the opening, which the likeliest by inner product fill up.
     allowed: `(n,)` bool, the items that may be scored; all when None. The answer is never worse than ranking the
     candidates of the opening by their scores.
 
@@ -109,34 +109,34 @@ def axn(
     """
     plan = plan or Plan()
     own = checked_matrix(np.reshape(np.asarray(query), (1, -1)), "query")[0]
-    if len(own) != items.vectors.shape[1]:
-        raise InvalidInputError(f"the query has {len(own)} dimensions, the items have {items.vectors.shape[1]}")
-    with np.errstate(over="ignore", invalid="ignore"):
-        prior = np.nan_to_num(items.vectors @ own + items.means)
+    if len(own) != items.dim:
+        raise InvalidInputError(f"the query has {len(own)} dimensions, the items have {items.dim}")
     mask = open_mask(allowed, len(items))
-    if first is None:
-        rows = highest(np.where(mask, prior, np.float32(-np.inf)), plan.opening(judge.left))
-    else:
-        rows = starting_rows(first, mask)
-    surface = Surface(items, prior, regression, judge.left, scaled=True)
+    rows = starting_rows([] if first is None else first, mask)
+    wanted = plan.opening(judge.left) - len(rows)
+    if wanted > 0:
+        others = mask.copy()
+        others[rows] = False
+        rows = np.concatenate([rows, items.top(own.astype(np.float64), 1.0, wanted, others)])
+    surface = Surface(items, regression, judge.left, own=own, scaled=True)
     return run(judge, surface, rows, mask, plan)
 
 
 def _cur(
     judge: Judge,
-    items: ItemVectors,
+    items: Items,
     first: npt.ArrayLike,
     allowed: npt.ArrayLike | None,
     plan: Plan,
     regression: Regression,
 ) -> Reranked:
     mask = open_mask(allowed, len(items))
-    surface = Surface(items, items.means, regression, judge.left)
+    surface = Surface(items, regression, judge.left)
     return run(judge, surface, starting_rows(first, mask), mask, plan)
 
 
-def estimates(items: ItemVectors, anchors: IntArray, scores: FloatArray, regression: Regression) -> FloatArray:
+def estimates(items: Items, anchors: IntArray, scores: FloatArray, regression: Regression) -> FloatArray:
     """`(n,)` float32 CUR estimates of all items from `(k,)` exact scores of `(k,)` anchors: no scorer is asked."""
-    surface = Surface(items, items.means, regression, len(anchors))
+    surface = Surface(items, regression, len(anchors))
     surface.add(anchors, scores)
     return surface.estimate()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from factored import filled
+from workload import factorize, item_factors
 from zygote import Zygote
 
 
@@ -27,3 +30,18 @@ def ram_path(tmp_path: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(dir=shared, prefix="latefold-") as folder:
         yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def factored_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A closed index with item factors, which nothing changes."""
+    path = tmp_path_factory.mktemp("factors") / "index"
+    with filled(path) as index:
+        factorize(index, item_factors(1, scorer="table"))
+    return path
+
+
+@pytest.fixture
+def factored(factored_base: Path, ram_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(factored_base, ram_path / "copy"))

@@ -95,7 +95,7 @@ def test_every_byte_of_every_array_file_counts(base: Path, ram_path: Path) -> No
             assert target.name in (said["open"] or said["verify"])[1], (target.name, place)
 
 
-@pytest.mark.parametrize("name", ["rows.bin", "offsets.bin", "tokens.bin", "fine.bin", "vectors.bin"])
+@pytest.mark.parametrize("name", ["rows.bin", "offsets.bin", "tokens.bin", "fine.bin", "vectors.bin", "factors.bin"])
 def test_an_array_of_a_newer_version(base: Path, ram_path: Path, name: str) -> None:
     copy = copy_of(base, ram_path / "copy")
     target = next(path for path in array_files(copy) if path.name == name)

@@ -20,7 +20,7 @@ PATTERNS = (b"\xff" * 8, b"\0" * 8, (1 << 40).to_bytes(8, "little"), (1 << 40).t
 
 
 def sample_index(path: Path) -> None:
-    """A closed index with everything in it: several segments, tombstones, sources, calibration."""
+    """A closed index with everything in it: several segments, tombstones, sources, calibration, factors."""
     with create(path, CONFIG) as index:
         for operation in script():
             operation.apply(index)

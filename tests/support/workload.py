@@ -14,8 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from latefold import Document, Index, TokenEmbeddings
-from latefold.index.encodings.fde import FDEConfig
+from latefold.index.encodings.fde import FDE, FDEConfig
 from latefold.index.encodings.learned import LearnedConfig
+from latefold.index.factors import ItemFactors
+from latefold.index.lvq import LVQ
+from latefold.index.single import SingleVectors
+from latefold.index.tokens.base import codec
+from latefold.retrieval import writer
 from latefold.retrieval.config import IndexConfig
 
 DIM = 8
@@ -47,9 +52,56 @@ def embeddings(items: Sequence[tuple[str, int]]) -> TokenEmbeddings:
     return TokenEmbeddings.from_list(arrays, dim=DIM)
 
 
+def item_factors(seed: int, *, columns: int = 5, **facts: object) -> ItemFactors:
+    """Item factors with a random map, of rows of `columns + 4` bytes."""
+    rng = np.random.default_rng(seed)
+    fde = FDE(CONFIG.fde, DIM)
+    single = SingleVectors(fde, None, LVQ(np.zeros(fde.output_dim, np.float32)))
+    projection, offset = rng.standard_normal((fde.output_dim, columns)), rng.standard_normal(columns)
+    lvq = LVQ(np.zeros(columns, np.float32))
+    return ItemFactors(single, projection, offset, lvq, 0.5, np.arange(1, 4), {"seed": seed, **facts})
+
+
+def rows_of(factors: ItemFactors, tokens: TokenEmbeddings) -> np.ndarray:
+    """Rows of documents, as the index must make them of LVQ-8 codes."""
+    lvq8 = codec("lvq8").fit(tokens.vectors)
+    return factors.encode_stored(lvq8, lvq8.encode(tokens.vectors), tokens.offsets)
+
+
+def factorize(index: Index, factors: ItemFactors) -> None:
+    """Store for every document the row that it would be given if it were added now."""
+    with index._session.writing():
+        snapshot = index._session.snapshot
+        if snapshot.documents:
+            source = snapshot.fitted.finest
+            parts = [factors.encode_stored(source, s.finest, s.offsets) for s in snapshot.segments]
+            writer.store_factors(index.path, snapshot, factors, np.concatenate(parts))
+    index.refresh()
+
+
+def drop_factors(index: Index) -> None:
+    with index._session.writing():
+        writer.drop_factors(index.path, index._session.snapshot)
+    index.refresh()
+
+
+def stored_rows(index: Index) -> dict[str, bytes]:
+    """The item factors row of each live document; empty where the index has none."""
+    snapshot = index._session.snapshot
+    found = {}
+    for record in snapshot.catalog.iterate():
+        segment, position = snapshot.locate(record.row)
+        if segment.factors is not None:
+            found[record.id] = segment.factors[position].tobytes()
+    return found
+
+
 @dataclass(frozen=True)
 class Operation:
-    """`add`, `upsert` and `delete` are one commit each; `optimize` and `refit` change nothing that can be seen."""
+    """`add`, `upsert` and `delete` are one commit each.
+
+    `optimize` and `refit` change nothing that can be seen; `factorize` and `drop` nothing but item factors.
+    """
 
     kind: str
     items: tuple[tuple[str, int], ...] = ()
@@ -64,6 +116,10 @@ class Operation:
             index.delete([name for name, _ in self.items])
         elif self.kind == "refit":
             index.calibrate(refit=True)
+        elif self.kind == "factorize":
+            factorize(index, item_factors(index.generation))
+        elif self.kind == "drop":
+            drop_factors(index)
         else:
             index.optimize()
 
@@ -86,7 +142,7 @@ def create(path: Path, config: IndexConfig = CONFIG) -> Index:
 
 
 def operations(seed: int, model: Mapping[str, int]) -> Iterator[Operation]:
-    """An endless mix of adds, upserts, deletes, and now and then an optimize or a refit; keeps about 60 documents."""
+    """An endless mix of adds, upserts, deletes, and now and then one of the others; keeps about 60 documents."""
     rng = np.random.default_rng(seed)
     model = dict(model)
     fresh = max((int(name[1:]) for name in model), default=0)
@@ -103,7 +159,8 @@ def operations(seed: int, model: Mapping[str, int]) -> Iterator[Operation]:
         elif draw < 0.92 and chosen:
             operation = Operation("delete", tuple((name, model[name]) for name in chosen))
         else:
-            operation = Operation("optimize" if draw < 0.97 else "refit")
+            bounds = {"optimize": 0.95, "factorize": 0.97, "refit": 0.99, "drop": 1}
+            operation = Operation(next(kind for kind, bound in bounds.items() if draw < bound))
         model = operation.after(model)
         yield operation
 
@@ -116,9 +173,13 @@ def script() -> list[Operation]:
         Operation("delete", (("d1", 1), ("d2", 2))),
         *(Operation("add", ((f"d{i}", 1),)) for i in range(5, 11)),
         Operation("optimize"),
+        Operation("factorize"),
+        Operation("drop"),
+        Operation("factorize"),
         Operation("upsert", (("d3", 2),)),
         Operation("add", tuple((f"d{i}", 1) for i in range(20, 40))),
         Operation("refit"),
+        Operation("factorize"),
         Operation("delete", tuple((f"d{i}", 1) for i in range(5, 11))),
         Operation("add", (("d11", 1),)),
     ]
@@ -133,9 +194,13 @@ def warm_up() -> None:
 
 
 def contents(index: Index) -> Model:
-    """What an index holds, after checking that each document is whole: its text, its words and its vectors agree."""
+    """What an index holds, after checking that each document is whole.
+
+    Its text, its words, its vectors and, where there are any, its item factors agree.
+    """
     found = {name: int(index.get(name).metadata["version"]) for name in index.ids()}
-    items = sorted(found.items())
+    found = dict(sorted(found.items()))
+    items = list(found.items())
     assert len(index) == len(items)
     for name, version in items:
         assert index.get(name) == document(name, version)
@@ -145,13 +210,16 @@ def contents(index: Index) -> Model:
         hits = index.search(embeddings=queries, k=1, mode="exact")
         assert [results[0].id for results in hits] == [name for name, _ in items]
         np.testing.assert_allclose([results[0].score for results in hits], queries.lengths, rtol=0.02)
+        factors = index._session.snapshot.factors
+        rows = [] if factors is None else [row.tobytes() for row in rows_of(factors, queries)]
+        assert stored_rows(index) == dict(zip(found if rows else (), rows, strict=True))
     return found
 
 
 def stray_folders(index: Index) -> set[str]:
     """Folders on disk that the newest commit does not name."""
     catalog = index._session.catalog
-    stored = catalog.meta("params")
-    known = {info.id for info in catalog.segments()} | ({stored["checksum"]} if stored else set())
+    stored = [catalog.meta(key) for key in ("params", "factors")]
+    known = {info.id for info in catalog.segments()} | {value["checksum"] for value in stored if value}
     homes = [index.path / "segments", index.path / "params"]
     return {entry.name for home in homes if home.is_dir() for entry in home.iterdir()} - known

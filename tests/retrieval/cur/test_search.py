@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from judged import TableScorer, judge_of, low_rank, texts_of
 
 from latefold.encoders.errors import InvalidInputError, ScorerError
-from latefold.retrieval.cur.items import ItemVectors
+from latefold.retrieval.cur.items import ItemVectors, highest
 from latefold.retrieval.cur.judge import Judge, Reranked
 from latefold.retrieval.cur.regression import Regression
-from latefold.retrieval.cur.rounds import Plan, Surface, highest
+from latefold.retrieval.cur.rounds import Plan, Surface
 from latefold.retrieval.cur.search import AnchorIndex, adacur, axn, estimates
 
 Method = Callable[..., Reranked]
@@ -153,7 +153,7 @@ def test_a_first_stage_that_is_wrong_is_not_followed() -> None:
 @pytest.mark.parametrize(("slope", "kept"), [(2.5, 2.5), (0.0, 0.0), (-2.5, 0.0)])
 def test_a_prior_is_scaled_to_the_scores_but_never_turned_round(rng, slope: float, kept: float) -> None:
     prior = rng.standard_normal(50).astype(np.float32)
-    surface = Surface(ItemVectors(np.zeros((50, 0))), prior, Regression(), 10, scaled=True)
+    surface = Surface(ItemVectors(np.zeros((50, 0)), prior), Regression(), 10, scaled=True)
     surface.add(np.arange(10), slope * prior[:10] + 7)
     level = 7 + (slope - kept) * prior[:10].mean()
     np.testing.assert_allclose(surface.estimate(), kept * prior + level, atol=1e-5)
