@@ -6,6 +6,7 @@ The public names are loaded on first use, so that importing the package costs no
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "CrossEncoderSearch": "retrieval.cur.options",
     "Document": "retrieval.types",
     "Explanation": "retrieval.types",
     "Hit": "retrieval.types",
@@ -14,6 +15,7 @@ _PUBLIC = {
     "LatefoldError": "encoders.errors",
     "TokenEmbeddings": "encoders.embeddings",
     "load_encoder": "encoders.base",
+    "load_scorer": "encoders.scorers.load",
 }
 
 __all__ = ["__version__", *_PUBLIC]

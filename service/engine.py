@@ -10,7 +10,9 @@ from typing import Any, Protocol, Self
 
 from ..encoders.embeddings import TokenEmbeddings
 from ..encoders.errors import IndexNotFoundError, InvalidInputError
+from ..encoders.scorers.base import Scorer
 from ..index.kernels.warmup import warm_up
+from ..retrieval.cur.options import CrossEncoderSearch, Method, Spent
 from ..retrieval.index import Index
 from ..retrieval.types import Document, Explanation, Hit, Mode, SyncReport
 
@@ -18,14 +20,32 @@ MAX_NAME_CHARACTERS = 64
 
 
 @dataclass(frozen=True)
+class RerankQuery:
+    """How a search ends with a scorer of the engine: its name there, its calls for each query, how they are spent."""
+
+    name: str
+    budget: int = CrossEncoderSearch.budget
+    method: Method = CrossEncoderSearch.method
+
+
+@dataclass(frozen=True)
 class Query:
-    """One search over one collection: either texts or the token vectors of as many queries."""
+    """One search over one collection: either texts or the token vectors of as many queries; rerank needs the texts."""
 
     texts: Sequence[str] | None = None
     embeddings: TokenEmbeddings | None = None
     k: int = 10
     mode: Mode = "auto"
     filter: Mapping[str, Any] | None = None
+    rerank: RerankQuery | None = None
+
+
+@dataclass(frozen=True)
+class Results:
+    """The best `k` documents of each query, best first; spent: what the scorer cost each, empty without rerank."""
+
+    hits: list[list[Hit]]
+    spent: list[Spent]
 
 
 class Engine(Protocol):
@@ -39,12 +59,16 @@ class Engine(Protocol):
         """Names of the collections, sorted, with their numbers of documents."""
         ...
 
+    def scorers(self) -> Sequence[str]:
+        """Names of the scorers that a search may end with, sorted."""
+        ...
+
     def stats(self, collection: str) -> Mapping[str, Any]:
         """JSON-ready figures of one collection."""
         ...
 
-    def search(self, collection: str, query: Query) -> list[list[Hit]]:
-        """Best `k` documents of each query, best first."""
+    def search(self, collection: str, query: Query) -> Results:
+        """Best `k` documents of each query. An unknown scorer is an `InvalidInputError` that lists the known ones."""
         ...
 
     def explain(self, collection: str, query: str, document: str) -> Explanation:
@@ -80,13 +104,24 @@ class Engine(Protocol):
 
 
 class LocalEngine:
-    """`Engine` over indexes opened in this process; a context manager that closes them."""
+    """`Engine` over indexes opened in this process; a context manager that closes them.
 
-    def __init__(self, indexes: Mapping[str, Index]) -> None:
+    scorers: by the name that queries give them; they are called from several threads.
+    """
+
+    def __init__(self, indexes: Mapping[str, Index], scorers: Mapping[str, Scorer] | None = None) -> None:
         self._indexes = {name: indexes[name] for name in sorted(indexes)}
+        self._scorers = dict(sorted((scorers or {}).items()))
 
     @classmethod
-    def open(cls, paths: Sequence[Path], *, threads: int | None = None, offline: bool = False) -> Self:
+    def open(
+        cls,
+        paths: Sequence[Path],
+        *,
+        scorers: Mapping[str, Scorer] | None = None,
+        threads: int | None = None,
+        offline: bool = False,
+    ) -> Self:
         """Open the index of each folder under the name `collection_names` gives it; equal encoders are shared.
 
         Raises `InvalidInputError` on folders without distinct names and the errors of `Index.open`.
@@ -106,7 +141,7 @@ class LocalEngine:
             for index in indexes.values():
                 index.close()
             raise
-        return cls(indexes)
+        return cls(indexes, scorers)
 
     def __enter__(self) -> Self:
         return self
@@ -123,16 +158,26 @@ class LocalEngine:
         """Names of the collections, sorted, with their numbers of documents."""
         return {name: len(self._fresh(name)) for name in self._indexes}
 
+    def scorers(self) -> Sequence[str]:
+        """Names of the scorers, sorted."""
+        return list(self._scorers)
+
     def stats(self, collection: str) -> Mapping[str, Any]:
         """Figures of `Index.stats`."""
         return self._fresh(collection).stats().to_dict()
 
-    def search(self, collection: str, query: Query) -> list[list[Hit]]:
-        """`Index.search` over the newest generation."""
-        texts = None if query.texts is None else list(query.texts)
-        return self._fresh(collection).search(
-            texts, query.k, embeddings=query.embeddings, mode=query.mode, filter=query.filter
+    def search(self, collection: str, query: Query) -> Results:
+        """`Index.search_timed` over the newest generation."""
+        index = self._fresh(collection)
+        found = index.search_timed(
+            None if query.texts is None else list(query.texts),
+            query.k,
+            embeddings=query.embeddings,
+            mode=query.mode,
+            filter=query.filter,
+            rerank=None if query.rerank is None else self._rerank(query.rerank),
         )
+        return Results(found.hits, list(found.spent))
 
     def explain(self, collection: str, query: str, document: str) -> Explanation:
         """`Index.explain` over the newest generation."""
@@ -162,11 +207,20 @@ class LocalEngine:
         return self._index(collection).delete(ids, filter=filter)
 
     def warm(self) -> None:
-        """Compile every kernel, and run one search in each collection, which loads its encoder."""
+        """Compile every kernel, run one search in each collection, which loads its encoder, and ask each scorer."""
         warm_up()
         for index in self._indexes.values():
             if len(index) and index.encoder is not None:
                 index.search("warm up", 1)
+        for scorer in self._scorers.values():
+            scorer.score([("warm up", "warm up")])
+
+    def _rerank(self, asked: RerankQuery) -> CrossEncoderSearch:
+        scorer = self._scorers.get(asked.name)
+        if scorer is None:
+            known = ", ".join(self._scorers) or "none: the server was started without any"
+            raise InvalidInputError(f"no scorer {asked.name!r:.80}; there are: {known}")
+        return CrossEncoderSearch(scorer, asked.budget, asked.method)
 
     def _index(self, collection: str) -> Index:
         try:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ... import __version__
-from . import build, calibrate, demo, doctor, evaluate, look, manage, serve, train
+from . import build, calibrate, demo, doctor, evaluate, factorize, look, manage, serve, train
 from .command import Function, register
 
 HELP = """Late-interaction retrieval: index a folder, search it with MaxSim, serve it.
@@ -21,7 +21,7 @@ EXIT_CODES = (
 )
 
 
-LONG = frozenset({"demo", "plan", "index", "eval", "verify", "calibrate", "optimize", "train"})
+LONG = frozenset({"demo", "plan", "index", "eval", "verify", "calibrate", "factorize", "optimize", "train"})
 """Commands that may take more than two seconds, and show how far they are."""
 
 
@@ -44,6 +44,7 @@ def make_app() -> typer.Typer:
             "stats": manage.stats,
             "verify": manage.verify,
             "calibrate": calibrate.calibrate,
+            "factorize": factorize.factorize,
             "optimize": manage.optimize,
             "delete": manage.delete,
         },

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -42,6 +42,28 @@ EncoderName = Annotated[
         help="default, latefold or minilm, with -DIM for fewer dimensions and :POOLING for fewer vectors a document "
         "(latefold-64:c33%); the path of an exported encoder; or the path or hub name of a sentence-transformers "
         "multi-vector model.",
+    ),
+]
+RerankMethod = Literal["axn", "adacur", "anncur", "rerank"]
+SCORERS = (
+    "a folder that `python -m latefold.encoders.export_pairs` wrote; the path or hub name of a sentence-transformers "
+    "cross-encoder; or maxsim:ENCODER."
+)
+ScorerName = Annotated[
+    str | None,
+    typer.Option("--rerank", metavar="NAME", help=f"Scorer of query and document pairs: {SCORERS}", show_default=False),
+]
+Budget = Annotated[
+    int | None,
+    typer.Option("--budget", metavar="N", help="Calls of the scorer a query; 200 unless given.", show_default=False),
+]
+Method = Annotated[
+    RerankMethod | None,
+    typer.Option(
+        "--method",
+        help="Which documents the scorer sees. axn, unless given: in rounds, by a regression on the stored vectors. "
+        "adacur, anncur: in rounds or at once, by what `latefold factorize` made. rerank: the best candidates.",
+        show_default=False,
     ),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads to use; all cores unless given.")]

@@ -49,7 +49,7 @@ def calibrate(
     """
     from ...retrieval.index import Index
 
-    asked = None if queries is None else read_lines(queries)
+    asked = None if queries is None else read_queries(queries, least=2, what="calibrating")
     with Index.open(path, threads=threads, offline=offline) as index, output.progress() as report:
         measured = index.calibrate(report, target_recall=target_recall, queries=asked, refit=refit)
     facts = None if measured is None else measured.to_dict()
@@ -63,15 +63,18 @@ def calibrate(
     show_facts(output, describe_calibration(facts))
 
 
-def read_lines(path: Path) -> list[str]:
-    """Queries of a text file, one a line. Raises `InvalidInputError` when it cannot be read or has fewer than two."""
+def read_queries(path: Path, *, least: int, what: str) -> list[str]:
+    """Queries of a text file, one a line. Raises `InvalidInputError` when it cannot be read or has fewer than `least`.
+
+    what: the work that takes so many, for the message.
+    """
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInputError(f"queries cannot be read from {path}: {error}") from error
     found = [line for line in lines if line]
-    if len(found) < 2:
-        raise InvalidInputError(f"{path} has {len(found)} queries; calibrating takes at least two, one a line")
+    if len(found) < least:
+        raise InvalidInputError(f"{path} has {len(found)} queries; {what} takes at least {least}, one a line")
     return found
 
 

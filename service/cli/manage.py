@@ -13,6 +13,7 @@ from ...encoders.errors import DocumentNotFoundError, InvalidInputError
 from .arguments import FilterText, IndexPath, read_filter
 from .calibrate import describe_calibration, write_plot
 from .console import Output, count, size
+from .factorize import describe_factors
 
 SHOWN_IDS = 10
 """Ids listed before a deletion; more are counted."""
@@ -32,7 +33,8 @@ def stats(
     "fitted_documents", "bytes_per_document", "bytes": {part: bytes, "total"}, "calibration": {"generation",
     "documents", "queries", "curve": [[candidates, recall]], "curve_100", "candidates", "recall", "target", "single",
     "bytes", "real", "options": [{"single", "bytes", "curve", "candidates", "microseconds"}], "codec", "codecs":
-    [{"codec", "bytes", "kept"}], "refined", "drift", "warning"}}.
+    [{"codec", "bytes", "kept"}], "refined", "drift", "warning"}, "factors": {"kind", "scorer", "queries", "documents",
+    "calls", "remembered", "dims", "anchors", "fit", "bytes_per_document"}}; "factors" is null unless `factorize` ran.
     """
     from ...retrieval.index import Index
 
@@ -65,7 +67,12 @@ def describe_stats(figures: Mapping[str, Any]) -> dict[str, str]:
         "encoder": f"{figures['encoder'] or 'none: vectors are brought'} ({figures['fingerprint']})",
         "single vectors": _describe_single(figures),
         **describe_calibration(figures["calibration"]),
+        **_describe_factors(figures["factors"]),
     }
+
+
+def _describe_factors(made: Mapping[str, Any] | None) -> dict[str, str]:
+    return {} if made is None else describe_factors({**made, "bytes": made["bytes_per_document"]})
 
 
 def _describe_codec(figures: Mapping[str, Any]) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ...encoders.errors import InvalidInputError
-from .arguments import Offline, Threads
+from .arguments import SCORERS, Offline, Threads
 from .console import Output
 
 PORT = 8000
+MAX_BUDGET = 200
 
 Paths = Annotated[list[Path], typer.Argument(metavar="PATH...", help="Folders of the indexes.", show_default=False)]
 KeyOption = Annotated[
@@ -33,6 +35,15 @@ KeyFile = Annotated[
     typer.Option("--api-key-file", help="File of keys that may read and write, one a line.", show_default=False),
 ]
 Hosts = Annotated[list[str], typer.Option("--allowed-host", help="Host name to answer to, for a server behind a name.")]
+Scorers = Annotated[
+    list[str],
+    typer.Option(
+        "--rerank",
+        metavar="NAME=SCORER",
+        help=f"Scorer that a search may end with, under a name for clients; may be repeated. SCORER is {SCORERS}",
+        show_default=False,
+    ),
+]
 Origins = Annotated[list[str], typer.Option("--cors-origin", help="Web origin whose pages may call the API.")]
 
 
@@ -46,12 +57,14 @@ def serve(
     api_key_file: KeyFile = None,
     allowed_host: Hosts = [],  # noqa: B006
     cors_origin: Origins = [],  # noqa: B006
+    rerank: Scorers = [],  # noqa: B006
+    max_budget: Annotated[int, typer.Option(help="Calls of a scorer that one query may ask for.")] = MAX_BUDGET,
     threads: Threads = None,
     offline: Offline = False,
 ) -> None:
     """Serve indexes over HTTP until Ctrl-C, each as the collection named after its folder.
 
-    --json: {"url", "collections"} as soon as the port is open.
+    --json: {"url", "collections", "scorers"} as soon as the port is open.
     """
     from ..engine import collection_names
     from ..http.auth import ApiKeys
@@ -60,6 +73,8 @@ def serve(
 
     settings = ServerSettings(
         indexes=tuple(paths),
+        scorers=read_scorers(rerank),
+        max_budget=max_budget,
         host=host,
         port=port,
         keys=ApiKeys.from_secrets(write=[*api_key, *read_keys(api_key_file)], read=read_key),
@@ -68,15 +83,29 @@ def serve(
         threads=threads,
         offline=offline,
     )
-    names = list(collection_names(paths))
+    names, scorers = list(collection_names(paths)), sorted(settings.scorers)
 
     def started(url: str) -> None:
         if output.as_json:
-            output.json({"url": url, "collections": names})
-        else:
-            output.note(f"serving {', '.join(names)} at {url} (API: {url}/openapi.json); Ctrl-C stops it")
+            output.json({"url": url, "collections": names, "scorers": scorers})
+            return
+        ending = f", with the scorers {', '.join(scorers)}," if scorers else ""
+        output.note(f"serving {', '.join(names)}{ending} at {url} (API: {url}/openapi.json); Ctrl-C stops it")
 
     serve_http(settings, started=started)
+
+
+def read_scorers(values: Sequence[str]) -> dict[str, str]:
+    """Scorers by the name that clients use. Raises `InvalidInputError` on what is no `NAME=SCORER` and on doubles."""
+    scorers: dict[str, str] = {}
+    for value in values:
+        name, _, scorer = value.partition("=")
+        if not name or not scorer:
+            raise InvalidInputError(f"--rerank {value!r:.200} is no NAME=SCORER, such as ce=maxsim:minilm")
+        if name in scorers:
+            raise InvalidInputError(f"--rerank names two scorers {name!r:.80}; give each a name of its own")
+        scorers[name] = scorer
+    return scorers
 
 
 def read_keys(path: Path | None) -> list[str]:

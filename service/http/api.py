@@ -31,6 +31,7 @@ class Service:
 
     def __init__(self, engine: Engine, settings: ServerSettings) -> None:
         self.engine = engine
+        self.max_budget = settings.max_budget
         self.ready = False
         self._reads = WorkerPool("read", workers=settings.workers, queue=settings.queue, deadline_s=settings.deadline_s)
         self._writes = WorkerPool("write", workers=WRITERS, queue=settings.queue, deadline_s=settings.write_deadline_s)

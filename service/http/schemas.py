@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Fiel
 
 from ...encoders.embeddings import TokenEmbeddings
 from ...retrieval.config import MAX_ID_CHARACTERS, MAX_QUERY_CHARACTERS
+from ...retrieval.cur.options import MAX_BUDGET, Method
 from ...retrieval.types import Document, Mode
 from .vectors import ItemVectors, holds_many, pack
 
@@ -46,6 +47,16 @@ Score = Annotated[float | None, BeforeValidator(lambda score: score if math.isfi
 """null for a document without token vectors, which has no score."""
 
 
+class RerankRequest(Body):
+    """A scorer of the server that a search ends with, within a number of its calls for each query."""
+
+    name: str = Field(min_length=1, max_length=64, description="a scorer; GET /v1/collections lists them")
+    budget: int | None = Field(
+        None, ge=1, le=MAX_BUDGET, description="calls a query, at least k; 200 or the most allowed"
+    )
+    method: Method = Field("axn", description="how documents to score are chosen")
+
+
 class SearchRequest(Body):
     """One query or several of them, as texts or as token vectors."""
 
@@ -68,11 +79,14 @@ class SearchRequest(Body):
     mode: Mode = "auto"
     filter: Filter | None = Field(None, description='metadata filter, such as {"year": {"$gte": 2000}}')
     snippets: bool = Field(False, description="show with each hit the passage that holds most words of the query")
+    rerank: RerankRequest | None = Field(None, description="end with a scorer, which reads the query's text")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if (self.query is None) == (self.vectors is None):
             raise ValueError("give either query or vectors")
+        if self.rerank is not None and self.query is None:
+            raise ValueError("rerank reads texts: give query instead of vectors")
         if self.count * self.k > MAX_HITS:
             raise ValueError(f"{self.count} queries with k = {self.k} ask for more than {MAX_HITS} results together")
         return self
@@ -181,12 +195,22 @@ class HitBody(Answer):
     snippet: SnippetBody | None = None
 
 
+class RerankBody(Answer):
+    """Which scorer gave the scores of one query, and what it cost: pairs it was asked, and how often it was asked."""
+
+    name: str
+    method: Method
+    calls: int
+    rounds: int
+
+
 class SearchAnswer(Answer):
-    """Results of one query, best first; query is null where vectors were given."""
+    """Results of one query, best first; query is null where vectors were given, rerank where none was asked for."""
 
     query: str | None
     took_ms: float
     hits: list[HitBody]
+    rerank: RerankBody | None = None
 
 
 class QueryResult(Answer):
@@ -194,6 +218,7 @@ class QueryResult(Answer):
 
     query: str | None
     hits: list[HitBody]
+    rerank: RerankBody | None = None
 
 
 class BatchAnswer(Answer):
@@ -262,9 +287,10 @@ class CollectionBody(Answer):
 
 
 class CollectionsAnswer(Answer):
-    """All collections of this server."""
+    """All collections of this server, and the names of the scorers that a search may end with."""
 
     collections: list[CollectionBody]
+    scorers: list[str]
 
 
 class StatsAnswer(Answer):
@@ -290,6 +316,7 @@ class StatsAnswer(Answer):
     bytes_per_document: float
     bytes: dict[str, int]
     calibration: dict[str, Any] | None
+    factors: dict[str, Any] | None
 
 
 class StatusAnswer(Answer):

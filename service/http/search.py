@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 from starlette.responses import Response
 
+from ...encoders.errors import InvalidInputError
+from ...retrieval.cur.options import Spent
 from ...retrieval.types import Hit, TokenMatch
-from ..engine import Engine, Query
+from ..engine import Engine, Query, RerankQuery, Results
 from ..snippet import snippet
 from .api import BODY, Name, Serving, errors, router
 from .schemas import (
@@ -18,11 +20,16 @@ from .schemas import (
     HitBody,
     MatchBody,
     QueryResult,
+    RerankBody,
+    RerankRequest,
     SearchAnswer,
     SearchRequest,
     SnippetBody,
     SpanBody,
 )
+
+QUERIES_OF_WHOLE_BUDGET = 10
+"""Queries of one request that may each spend all that the server allows for one; more must spend less."""
 
 searching = router("/v1/collections/{name}", "search")
 
@@ -30,7 +37,7 @@ searching = router("/v1/collections/{name}", "search")
 @searching.post("/search", response_model=SearchAnswer | BatchAnswer, responses=errors(*BODY))
 async def search(name: Name, body: SearchRequest, service: Serving) -> Response:
     """Find the documents that match best; a list of queries is answered with a list of results."""
-    return await service.read(lambda: _search(service.engine, name, body))
+    return await service.read(lambda: _search(service.engine, name, body, service.max_budget))
 
 
 @searching.post("/explain", response_model=ExplainAnswer, responses=errors(*BODY))
@@ -39,19 +46,47 @@ async def explain(name: Name, body: ExplainRequest, service: Serving) -> Respons
     return await service.read(lambda: _explain(service.engine, name, body))
 
 
-def _search(engine: Engine, name: str, body: SearchRequest) -> SearchAnswer | BatchAnswer:
-    query = Query(body.texts, body.embeddings(), body.k, body.mode, body.filter)
+def _rerank(body: SearchRequest, asked: RerankRequest, most: int) -> RerankQuery:
+    """The checked wish. Raises `InvalidInputError` on budgets that are too small for `k` or beyond what is allowed."""
+    budget = min(RerankQuery.budget, most) if asked.budget is None else asked.budget
+    if budget > most:
+        raise InvalidInputError(f"rerank.budget is {budget}; this server allows {most} calls a query")
+    if budget < body.k:
+        raise InvalidInputError(f"k is {body.k}, more than rerank.budget, {budget}: all results are scored documents")
+    if body.count * budget > QUERIES_OF_WHOLE_BUDGET * most:
+        raise InvalidInputError(
+            f"{body.count} queries of {budget} calls are more than {QUERIES_OF_WHOLE_BUDGET * most} calls, the most of "
+            "one request; ask for fewer queries or a smaller rerank.budget"
+        )
+    return RerankQuery(asked.name, budget, asked.method)
+
+
+def _search(engine: Engine, name: str, body: SearchRequest, max_budget: int) -> SearchAnswer | BatchAnswer:
+    rerank = None if body.rerank is None else _rerank(body, body.rerank, max_budget)
+    query = Query(body.texts, body.embeddings(), body.k, body.mode, body.filter, rerank)
     began = time.perf_counter()
     found = engine.search(name, query)
     took_ms = round((time.perf_counter() - began) * 1000, 2)
-    texts: Sequence[str | None] = body.texts or [None] * len(found)
-    results = [
-        QueryResult(query=text, hits=[_hit(hit, text if body.snippets else None) for hit in hits])
-        for text, hits in zip(texts, found, strict=True)
-    ]
+    results = _results(body, query, found)
     if body.single:
-        return SearchAnswer(query=results[0].query, took_ms=took_ms, hits=results[0].hits)
+        (result,) = results
+        return SearchAnswer(query=result.query, took_ms=took_ms, hits=result.hits, rerank=result.rerank)
     return BatchAnswer(took_ms=took_ms, results=results)
+
+
+def _results(body: SearchRequest, query: Query, found: Results) -> list[QueryResult]:
+    texts: Sequence[str | None] = body.texts or [None] * len(found.hits)
+    spent: Sequence[RerankBody | None] = [None] * len(found.hits)
+    if query.rerank is not None:
+        spent = [_spent(query.rerank, own) for own in found.spent]
+    return [
+        QueryResult(query=text, hits=[_hit(hit, text if body.snippets else None) for hit in hits], rerank=cost)
+        for text, hits, cost in zip(texts, found.hits, spent, strict=True)
+    ]
+
+
+def _spent(asked: RerankQuery, cost: Spent) -> RerankBody:
+    return RerankBody(name=asked.name, method=asked.method, calls=cost.calls, rounds=cost.rounds)
 
 
 def _hit(hit: Hit, query: str | None) -> HitBody:

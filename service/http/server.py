@@ -13,6 +13,7 @@ from types import FrameType
 import uvicorn
 
 from ...encoders.errors import InvalidInputError
+from ...encoders.scorers.load import load_scorer
 from ..engine import LocalEngine
 from .app import create_app
 from .head import MAX_HEAD_BYTES
@@ -27,12 +28,12 @@ def serve(settings: ServerSettings, *, started: Callable[[str], None] | None = N
     started: called once with the URL when the port is bound, before the first request is answered.
 
     Raises `InvalidInputError` when there is nothing to serve, the address cannot be bound or two folders would get
-    one name, and the errors of `Index.open` for a folder that cannot be served.
+    one name, the errors of `Index.open` for a folder that cannot be served, and those of `load_scorer`.
     """
     if not settings.indexes:
         raise InvalidInputError("there is no index to serve: name at least one folder")
     with (
-        LocalEngine.open(settings.indexes, threads=settings.threads, offline=settings.offline) as engine,
+        _open(settings) as engine,
         _listen(settings.host, settings.port) as listener,
         _signals_end_quietly(),
     ):
@@ -40,6 +41,12 @@ def serve(settings: ServerSettings, *, started: Callable[[str], None] | None = N
         if started is not None:
             started(_url(settings.host, listener))
         uvicorn.Server(_config(engine, settings)).run(sockets=[listener])
+
+
+def _open(settings: ServerSettings) -> LocalEngine:
+    threads, offline = settings.threads, settings.offline
+    scorers = {name: load_scorer(model, threads=threads, offline=offline) for name, model in settings.scorers.items()}
+    return LocalEngine.open(settings.indexes, scorers=scorers, threads=threads, offline=offline)
 
 
 def _config(engine: LocalEngine, settings: ServerSettings) -> uvicorn.Config:

@@ -23,11 +23,12 @@ page = APIRouter(include_in_schema=False)
 
 @collections.get("", response_model=CollectionsAnswer, responses=errors(*ALWAYS, 504))
 async def list_collections(service: Serving) -> Response:
-    """List the collections of this server."""
+    """List the collections and the scorers of this server."""
 
     def work() -> CollectionsAnswer:
         found = service.engine.collections()
-        return CollectionsAnswer(collections=[CollectionBody(name=n, documents=d) for n, d in found.items()])
+        bodies = [CollectionBody(name=name, documents=documents) for name, documents in found.items()]
+        return CollectionsAnswer(collections=bodies, scorers=list(service.engine.scorers()))
 
     return await service.read(work)
 

@@ -10,7 +10,7 @@ import pytest
 from latefold import __version__
 from latefold.service.cli.app import LONG
 
-COMMANDS = "demo doctor plan index search explain serve eval stats verify optimize delete".split()
+COMMANDS = "demo doctor plan index search explain serve eval stats verify factorize optimize delete".split()
 HEAVY = "numba numpy onnxruntime tokenizers fastapi starlette uvicorn pydantic trafilatura sqlite3".split()
 
 

@@ -70,7 +70,7 @@ def test_real_queries_come_from_a_file(cli, shared_index, vectors_index, tmp_pat
     assert none.code == 2
     assert "no encoder" in none.err
     queries.write_text("one\n")
-    assert "at least two" in cli("calibrate", shared_index, "--queries", queries).err
+    assert "at least 2" in cli("calibrate", shared_index, "--queries", queries).err
     assert "cannot be read" in cli("calibrate", shared_index, "--queries", tmp_path / "none.txt").err
 
 

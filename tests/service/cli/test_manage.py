@@ -23,6 +23,7 @@ STATS_KEYS = {
     "bytes_per_document",
     "bytes",
     "calibration",
+    "factors",
 }
 
 

@@ -155,6 +155,7 @@ def test_no_schema_lets_a_client_name_a_model_or_a_path(vector_engine: LocalEngi
     fields = {field for request in requests for field in request["properties"]}
     assert fields == {
         *("query", "vectors", "k", "mode", "filter", "snippets"),
+        *("rerank", "name", "budget", "method"),  # the name of a scorer that the server was started with
         *("id", "ids", "text", "title", "metadata", "documents"),
         *("float32", "dim"),
     }

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 
 from latefold import Document, Index, TokenEmbeddings
 from latefold.encoders.errors import IndexNotFoundError, InvalidInputError
-from latefold.service.engine import Engine, LocalEngine, Query, collection_names
+from latefold.encoders.scorers.base import CallableScorer
+from latefold.service.engine import Engine, LocalEngine, Query, RerankQuery, collection_names
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
@@ -80,7 +82,7 @@ def test_writes_of_another_process_are_seen(vector_engine: LocalEngine, tmp_path
     script = f"from latefold import Index\nwith Index.open({str(tmp_path / 'vectors.index')!r}) as i: i.delete(['d3'])"
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
     assert vector_engine.collections() == {"vectors": 9}
-    hits = vector_engine.search("vectors", Query(["common"], k=100))[0]
+    hits = vector_engine.search("vectors", Query(["common"], k=100)).hits[0]
     assert "d3" not in {hit.id for hit in hits}
 
 
@@ -95,7 +97,7 @@ def test_readers_beside_a_writer_see_whole_commits(vector_engine: LocalEngine) -
     def read() -> None:
         while not stop.is_set():
             try:
-                hits = vector_engine.search("vectors", Query(embeddings=pair.take([0]), k=10))[0]
+                hits = vector_engine.search("vectors", Query(embeddings=pair.take([0]), k=10)).hits[0]
             except Exception as error:
                 problems.append(error)
                 return
@@ -149,7 +151,21 @@ def test_a_read_after_a_write_sees_it_while_others_read(vector_engine: LocalEngi
 def test_warming_loads_what_a_search_needs(text_index: Path) -> None:
     with LocalEngine.open([text_index], threads=1) as engine:
         engine.warm()
-        assert engine.search("my-texts", Query(["cat"], k=1))[0][0].id == "cat"
+        assert engine.search("my-texts", Query(["cat"], k=1)).hits[0][0].id == "cat"
+
+
+def test_scorers_are_held_by_name(vector_engine: LocalEngine, tmp_path: Path) -> None:
+    assert vector_engine.scorers() == []
+    lengths = CallableScorer(lambda pairs: [float(len(document)) for _, document in pairs])
+    with LocalEngine.open([tmp_path / "vectors.index"], scorers={"b": lengths, "a": lengths}) as engine:
+        assert engine.scorers() == ["a", "b"]
+        query = Query(["common"], k=2, mode="lexical", rerank=RerankQuery("a", 3, "rerank"))
+        results = engine.search("vectors", query)
+        assert [cost.calls for cost in results.spent] == [3]
+        assert len(results.hits[0]) == 2
+        with pytest.raises(InvalidInputError, match="no scorer 'c'; there are: a, b"):
+            engine.search("vectors", replace(query, rerank=RerankQuery("c")))
+    assert vector_engine.search("vectors", Query(["common"])).spent == []
 
 
 def test_collections_with_one_encoder_share_it(text_index: Path, tmp_path: Path, encoder: Any) -> None:
@@ -161,7 +177,7 @@ def test_collections_with_one_encoder_share_it(text_index: Path, tmp_path: Path,
         engine.warm()
         assert len({id(engine._indexes[name].encoder) for name in ("a", "b", "my-texts")}) == 1
         assert engine._indexes["c"].encoder is None
-        assert engine.search("b", Query(["text"], k=1))[0][0].id == "b"
+        assert engine.search("b", Query(["text"], k=1)).hits[0][0].id == "b"
 
 
 def test_an_index_is_closed_when_a_later_one_cannot_be_opened(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from schemathesis.checks import positive_data_acceptance
 from schemathesis.generation import GenerationMode
 
 from latefold import Index, TokenEmbeddings
+from latefold.encoders.scorers.base import CallableScorer
 from latefold.service.engine import LocalEngine
 from latefold.service.http.app import create_app
 from latefold.service.http.auth import ApiKeys
@@ -36,7 +37,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory, encoder: Any) -> Iterator[L
         texts.add([{"id": str(n), "text": f"text {n}"} for n in range(5)])
         vectors = TokenEmbeddings.from_list([[[1.0]], [[-1.0], [0.5]]])
         numbers.add([{"id": str(n), "text": f"number {n}"} for n in range(2)], embeddings=vectors)
-        yield LocalEngine({"texts": texts, "numbers": numbers})
+        lengths = CallableScorer(lambda pairs: [float(len(document)) for _, document in pairs], "lengths")
+        yield LocalEngine({"texts": texts, "numbers": numbers}, {"lengths": lengths})
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +99,8 @@ def test_declared_answers_at_length(api: Any, path: str, method: str) -> None:
     fuzz(api, path, method, 1_000)
 
 
-FIELDS = ("query", "vectors", "k", "mode", "filter", "snippets", "id", "ids", "text", "title", "metadata", "documents")
+FIELDS = ("query", "vectors", "k", "mode", "filter", "snippets", "id", "ids", "text", "title", "metadata", "documents",
+          "rerank", "name", "budget", "method")  # fmt: skip
 KEYS = st.sampled_from([*FIELDS, "$and", "$or", "$not", "$eq", "$gte", "$in", "$exists", "$prefix"]) | st.text()
 NUMBERS = st.integers() | st.sampled_from([2**63, -(2**63) - 1, 10**400]) | st.floats()
 SCALARS = st.none() | st.booleans() | NUMBERS | st.text(st.characters()) | st.sampled_from(["\ud800", "\0", "1"])
@@ -107,6 +110,19 @@ VALUES = st.recursive(
 FILTERS = st.dictionaries(KEYS, VALUES, max_size=3)
 SHAPED = st.one_of(
     st.fixed_dictionaries({"query": st.just("text"), "filter": FILTERS}),
+    st.fixed_dictionaries(
+        {
+            "query": st.sampled_from(["text", ["text", "number"]]),
+            "k": st.sampled_from([1, 10, 200, 1_000]),
+            "rerank": st.fixed_dictionaries(
+                {"name": st.sampled_from(["lengths", "lengths\0", "/etc/passwd", ""]) | st.text()},
+                optional={
+                    "budget": st.none() | st.integers(0, 300),
+                    "method": st.sampled_from(["axn", "adacur", "anncur", "rerank", "best"]),
+                },
+            ),
+        }
+    ),
     st.fixed_dictionaries({"filter": FILTERS}),
     st.fixed_dictionaries(
         {
