@@ -69,6 +69,8 @@ def factorize(
 
     scorer = load_scorer(rerank, threads=threads, offline=offline)
     with Index.open(path, threads=threads, offline=offline) as index:
+        if kind == "auto" and index.encoder is None:
+            kind = "dense"  # candidates of a text, which kind sparse scores, are chosen by an encoder
         plan = planned(len(index), len(asked), budget, kind)
         facts = {"kind": plan.kind, "queries": plan.queries, "calls": plan.calls}
         output.note(f"{describe_plan(facts)} of {rerank}, less those remembered in {cache}")

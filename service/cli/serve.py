@@ -14,6 +14,7 @@ from .console import Output
 
 PORT = 8000
 MAX_BUDGET = 200
+DEADLINE = 10.0
 
 Paths = Annotated[list[Path], typer.Argument(metavar="PATH...", help="Folders of the indexes.", show_default=False)]
 KeyOption = Annotated[
@@ -59,6 +60,7 @@ def serve(
     cors_origin: Origins = [],  # noqa: B006
     rerank: Scorers = [],  # noqa: B006
     max_budget: Annotated[int, typer.Option(help="Calls of a scorer that one query may ask for.")] = MAX_BUDGET,
+    deadline: Annotated[float, typer.Option(help="Seconds until a search that has no answer is given up.")] = DEADLINE,
     threads: Threads = None,
     offline: Offline = False,
 ) -> None:
@@ -75,6 +77,7 @@ def serve(
         indexes=tuple(paths),
         scorers=read_scorers(rerank),
         max_budget=max_budget,
+        deadline_s=deadline,
         host=host,
         port=port,
         keys=ApiKeys.from_secrets(write=[*api_key, *read_keys(api_key_file)], read=read_key),

@@ -142,3 +142,14 @@ def test_a_file_that_holds_no_scores_is_left_alone(cli, index_path, queries, sco
 
 def test_the_kinds_are_those_of_the_library():
     assert get_args(Kind) == get_args(LibraryKind)
+
+
+def test_an_index_without_an_encoder_is_told_of_the_plan_that_is_carried_out(cli, tmp_path, make_embeddings, scorer):
+    path, queries = tmp_path / "own.index", tmp_path / "own.txt"
+    with Index.create(path, dim=16) as index:
+        index.add([Document(f"d{i}", f"{WORDS[4 + i % 7]} {i}") for i in range(20)], embeddings=make_embeddings(20))
+    queries.write_text("\n".join(f"{WORDS[4 + i % 7]} {WORDS[4 + i // 7]}" for i in range(30)))
+    done = cli("factorize", path, "--queries", queries, "--rerank", scorer, "--budget", 10 * 20, "--json")
+    assert done.code == 0, done
+    assert done.json["plan"] == {"kind": "dense", "queries": 10, "calls": 200}
+    assert done.json["factorization"]["kind"] == "dense"

@@ -12,7 +12,7 @@ import pytest
 from cross_encoders import save_cross_encoder
 
 from latefold.encoders.errors import InvalidInputError
-from latefold.service.cli.serve import MAX_BUDGET, PORT, read_keys, read_scorers
+from latefold.service.cli.serve import DEADLINE, MAX_BUDGET, PORT, read_keys, read_scorers
 from latefold.service.http.settings import ServerSettings
 
 KEY = "k" * 32
@@ -23,7 +23,16 @@ def test_serves_until_interrupted(shared_index, tmp_path):
     keys = tmp_path / "keys"
     keys.write_text(f"# rotation: old and new\n{KEY}\n")
     command = [sys.executable, "-m", "latefold.service.cli", "serve", str(shared_index), "--port", "0", "--json"]
-    command += ["--rerank", f"tiny={scorer}", "--rerank", "heavy=maxsim:minilm", "--max-budget", "50"]
+    command += [
+        "--rerank",
+        f"tiny={scorer}",
+        "--rerank",
+        "heavy=maxsim:minilm",
+        "--max-budget",
+        "50",
+        "--deadline",
+        "60",
+    ]
     server = subprocess.Popen(
         [*command, "--api-key-file", str(keys)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -84,10 +93,16 @@ def test_scorers_have_names():
 def test_a_scorer_that_cannot_be_loaded_ends_the_start(cli, shared_index, tmp_path):
     done = cli("serve", shared_index, "--port", "0", "--rerank", f"ce={tmp_path / 'none'}", "--offline", "--json")
     assert (done.code, done.json["error"]["code"]) == (11, "encoder")
-    for arguments in (["--rerank", "Bad Name=maxsim:latefold"], ["--max-budget", "0"], ["--rerank", "maxsim:minilm"]):
+    for arguments in (
+        ["--rerank", "Bad Name=maxsim:latefold"],
+        ["--max-budget", "0"],
+        ["--deadline", "0"],
+        ["--rerank", "maxsim:minilm"],
+    ):
         done = cli("serve", shared_index, "--port", "0", *arguments, "--json")
         assert (done.code, done.json["error"]["code"]) == (2, "invalid_input")
 
 
 def test_the_defaults_are_those_of_the_server():
-    assert (ServerSettings().port, ServerSettings().max_budget) == (PORT, MAX_BUDGET)
+    usual = ServerSettings()
+    assert (usual.port, usual.max_budget, usual.deadline_s) == (PORT, MAX_BUDGET, DEADLINE)
