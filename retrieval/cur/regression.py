@@ -42,7 +42,7 @@ class Regression:
     Raises `InvalidInputError` on values out of range.
     """
 
-    ridge: float = 1e-2
+    ridge: float = 0.1
     rcond: float | None = None
     intercept: bool = True
 

@@ -15,7 +15,7 @@ from .judge import Judge, Reranked
 from .regression import Regression
 from .rounds import Plan, Surface, open_mask, run, starting_rows
 
-CUR_REGRESSION = Regression(ridge=1e-2)
+CUR_REGRESSION = Regression()
 AXN_REGRESSION = Regression(ridge=1.0)
 ANCHORS = 100
 
