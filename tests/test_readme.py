@@ -27,7 +27,9 @@ def workplace(tmp_path_factory):
     (folder / "docs").mkdir()
     for name in ("ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md"):
         shutil.copy(ROOT / name, folder / "docs")
-    queries = re.findall(r"^#+ (.+)$", "\n".join(path.read_text() for path in (folder / "docs").iterdir()), re.MULTILINE)
+    queries = re.findall(
+        r"^#+ (.+)$", "\n".join(path.read_text() for path in (folder / "docs").iterdir()), re.MULTILINE
+    )
     (folder / "queries.txt").write_text("\n".join(queries))
     return folder
 

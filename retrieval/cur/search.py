@@ -7,17 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ...encoders.embeddings import FloatArray, IntArray
+from ...encoders.embeddings import IntArray
 from ...encoders.errors import InvalidInputError
-from .anchors import Choice, choose_anchors
-from .items import RANK, Items, ItemVectors, checked_matrix
+from .items import Items, checked_matrix
 from .judge import Judge, Reranked
 from .regression import Regression
 from .rounds import Plan, Surface, open_mask, run, starting_rows
 
 CUR_REGRESSION = Regression()
 AXN_REGRESSION = Regression(ridge=1.0)
-ANCHORS = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,23 +33,6 @@ class AnchorIndex:
         if len(rows) != np.size(self.anchors):
             raise InvalidInputError("anchors holds a row twice")
         object.__setattr__(self, "anchors", rows)
-
-    @classmethod
-    def fit(
-        cls,
-        matrix: npt.ArrayLike,
-        anchors: int = ANCHORS,
-        *,
-        choice: Choice = "pivoted",
-        rank: int | None = RANK,
-        seed: int = 0,
-    ) -> AnchorIndex:
-        """Fit to `(k_q, n)` exact scores of anchor queries by items; at least twice as many queries as anchors is good.
-
-        Raises `InvalidInputError` as `ItemVectors.fit` and `choose_anchors` do.
-        """
-        items = ItemVectors.fit(matrix, rank=rank)
-        return cls(items, choose_anchors(items.vectors, anchors, choice, seed))
 
     def search(
         self, judge: Judge, *, allowed: npt.ArrayLike | None = None, regression: Regression = CUR_REGRESSION
@@ -133,10 +114,3 @@ def _cur(
     mask = open_mask(allowed, len(items))
     surface = Surface(items, regression, judge.left)
     return run(judge, surface, starting_rows(first, mask), mask, plan)
-
-
-def estimates(items: Items, anchors: IntArray, scores: FloatArray, regression: Regression) -> FloatArray:
-    """`(n,)` float32 CUR estimates of all items from `(k,)` exact scores of `(k,)` anchors: no scorer is asked."""
-    surface = Surface(items, regression, len(anchors))
-    surface.add(anchors, scores)
-    return surface.estimate()

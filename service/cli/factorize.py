@@ -16,35 +16,43 @@ from .console import Output, count, size
 Kind = Literal["auto", "dense", "sparse"]
 
 SUFFIX = ".scores.sqlite"
+Queries = Annotated[
+    Path | None,
+    typer.Option("--queries", metavar="FILE", help="Queries like those to come, one a line.", show_default=False),
+]
+Calls = Annotated[
+    int | None,
+    typer.Option("--budget", metavar="N", help="Calls of the scorer that may be spent in all.", show_default=False),
+]
+KindOption = Annotated[
+    Kind,
+    typer.Option(
+        "--kind",
+        help="dense: every document for a few queries. sparse: a few documents for every query. auto: what the budget "
+        "is enough for.",
+    ),
+]
+ScoresFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--scores",
+        metavar="FILE",
+        help=f"Where scores are remembered, to be shared and to go on from; unless given, PATH{SUFFIX}.",
+        show_default=False,
+    ),
+]
+Drop = Annotated[bool, typer.Option("--drop", help="Remove the vectors that were made; nothing else.")]
 
 
 def factorize(
     output: Output,
     path: IndexPath,
-    queries: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Queries like those to come, one a line.", show_default=False),
-    ] = None,
+    queries: Queries = None,
     rerank: ScorerName = None,
-    budget: Annotated[
-        int | None, typer.Option(metavar="N", help="Calls of the scorer that may be spent in all.", show_default=False)
-    ] = None,
-    kind: Annotated[
-        Kind,
-        typer.Option(
-            help="dense: every document for a few queries. sparse: a few documents for every query. auto: what the "
-            "budget is enough for."
-        ),
-    ] = "auto",
-    scores: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help=f"Where scores are remembered, to be shared and to go on from; unless given, PATH{SUFFIX}.",
-            show_default=False,
-        ),
-    ] = None,
-    drop: Annotated[bool, typer.Option("--drop", help="Remove the vectors that were made; nothing else.")] = False,
+    budget: Calls = None,
+    kind: KindOption = "auto",
+    scores: ScoresFile = None,
+    drop: Drop = False,
     threads: Threads = None,
     offline: Offline = False,
 ) -> None:

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from latefold.encoders.scorers.base import Pair
+from latefold.retrieval.cur.items import Items
 from latefold.retrieval.cur.judge import Judge
+from latefold.retrieval.cur.regression import Regression
+from latefold.retrieval.cur.rounds import Surface
 
 
 class TableScorer:
@@ -41,3 +44,10 @@ def low_rank(rng: np.random.Generator, queries: int, items: int, rank: int, nois
     left, right = rng.standard_normal((queries, rank)), rng.standard_normal((items, rank))
     scores = left @ right.T + noise * rng.standard_normal((queries, items))
     return left.astype(np.float32), right.astype(np.float32), scores.astype(np.float32)
+
+
+def estimates(items: Items, anchors: np.ndarray, scores: np.ndarray, regression: Regression) -> np.ndarray:
+    """`(n,)` float32 CUR estimates of all items from `(k,)` exact scores of `(k,)` anchors: no scorer is asked."""
+    surface = Surface(items, regression, len(anchors))
+    surface.add(anchors, scores)
+    return surface.estimate()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from judged import estimates
 
 from latefold import Document, Index, IndexConfig, TokenEmbeddings
 from latefold.encoders.base import Fingerprint
@@ -20,7 +21,6 @@ from latefold.retrieval.cur.collect import AT_ONCE
 from latefold.retrieval.cur.factorize import MIN_DENSE, first_stage, planned
 from latefold.retrieval.cur.options import CrossEncoderSearch
 from latefold.retrieval.cur.regression import Regression
-from latefold.retrieval.cur.search import estimates
 from latefold.retrieval.cur.stored import StoredItems
 
 DIM, DOCUMENTS, RANK = 16, 90, 6

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from judged import low_rank
+from judged import estimates, low_rank
 
 from latefold.encoders.errors import InvalidInputError
 from latefold.retrieval.cur.anchors import choose_anchors
 from latefold.retrieval.cur.items import ItemVectors
 from latefold.retrieval.cur.regression import Regression
-from latefold.retrieval.cur.search import estimates
 
 NEAR = Regression(ridge=1e-6)
 PINV = Regression(rcond=1e-6)

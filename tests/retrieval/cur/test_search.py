@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from judged import TableScorer, judge_of, low_rank, texts_of
+from judged import TableScorer, estimates, judge_of, low_rank, texts_of
 
 from latefold.encoders.errors import InvalidInputError, ScorerError
+from latefold.retrieval.cur.anchors import choose_anchors
 from latefold.retrieval.cur.items import ItemVectors, highest
 from latefold.retrieval.cur.judge import Judge, Reranked
 from latefold.retrieval.cur.regression import Regression
 from latefold.retrieval.cur.rounds import Plan, Surface
-from latefold.retrieval.cur.search import AnchorIndex, adacur, axn, estimates
+from latefold.retrieval.cur.search import AnchorIndex, adacur, axn
 
 Method = Callable[..., Reranked]
 
@@ -114,7 +115,8 @@ def test_anncur_with_fewer_calls_than_anchors_keeps_half_for_the_answer(budget: 
 @pytest.mark.parametrize("choice", ["random", "k-means", "pivoted"])
 def test_anncur_finds_all_where_the_scores_have_low_rank(rng, choice: str) -> None:
     _, _, scores = low_rank(rng, 61, 400, 10)
-    index = AnchorIndex.fit(scores[:-1], 24, choice=choice)
+    items = ItemVectors.fit(scores[:-1])
+    index = AnchorIndex(items, choose_anchors(items.vectors, 24, choice))
     result = index.search(judge_of(scores[-1], 44)[0], regression=Regression(ridge=1e-6))
     assert result.rows[:20].tolist() == np.argsort(-scores[-1])[:20].tolist()
 
