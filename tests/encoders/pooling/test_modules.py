@@ -323,5 +323,6 @@ def test_a_pooled_vector_has_the_characters_of_its_central_token(encoder: Encode
         _, places = pool(before, Pooling.parse("c4" if len(vectors) == 4 else "c50%"))
         for k, span in enumerate(found):
             members = np.flatnonzero(places == k)
-            central = members[(before.vectors[members] @ vectors[k]).argmax()]
-            assert span.tolist() == words[central].tolist()
+            nearness = before.vectors[members] @ vectors[k]
+            central = members[nearness > nearness.max() - 1e-5]  # both members of a pair are as near to their mean
+            assert span.tolist() in words[central].tolist()
