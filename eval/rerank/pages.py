@@ -12,9 +12,11 @@ from .plots import Found
 
 _METHODS: Final = f"""Each query may ask the scorer about so many documents; all it was asked about is its answer. \
 *{BM25.label}* and *{OURS.label}* score the best of BM25, and of latefold's hybrid search (MaxSim and BM25), in order. \
-*AXN, stored vectors alone* is the published method over the single vectors of the index. *{AXN.label}* regresses on \
+*AXN, stored vectors alone* is the published method over the single vectors of the index. {AXN.label} regresses on \
 these and on MaxSim, BM25 and the inner product together. *Sparse* and *dense factors* were made by `Index.factorize` \
-from the learned queries, at the calls given below; ANNCUR and ADACUR need the dense ones."""
+from the learned queries, at the calls given below; ANNCUR and ADACUR need the dense ones. ANNCUR asks about the same \
+anchors for every query, up to half of a small budget; they are rarely among the best, so that it falls behind where \
+calls are few, where the first stage is close to the scorer, and where few queries were learned from."""
 _SCORERS: Final[Mapping[str, str]] = {
     "cross-encoder": "a small cross-encoder trained here (`python -m latefold.eval.rerank.trained`; not a good one: "
     "it exists because its order is not that of the first stage). Every figure under its name is of this self-trained "
