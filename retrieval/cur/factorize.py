@@ -37,7 +37,7 @@ from .stage import DENSE, texts_of
 Kind = Literal["auto", "dense", "sparse"]
 MIN_DENSE = 8
 """Queries of which all scores are known, at least: fewer tell documents apart by chance."""
-ENOUGH_DENSE = 64
+ENOUGH_DENSE = 16
 """From so many on, a dense matrix is the better use of a budget, in the choice that is made for the caller."""
 MIN_SPARSE = 8
 """Documents a query, at least, where not all are scored."""
