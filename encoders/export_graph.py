@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+from .errors import EncoderError
 
 OPSET = 20
 IR_VERSION = 9
@@ -34,6 +37,28 @@ class BertShape:
     dim: int
     positions: int
     epsilon: float
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], max_tokens: int) -> BertShape:
+        """Sizes from the `config.json` of a checkpoint, for texts of at most `max_tokens`. Raises `KeyError`."""
+        return cls(
+            layers=config["num_hidden_layers"],
+            heads=config["num_attention_heads"],
+            dim=config["hidden_size"],
+            positions=min(max_tokens, config["max_position_embeddings"]),
+            epsilon=config["layer_norm_eps"],
+        )
+
+
+def require_bert(where: Path, config: Mapping[str, Any]) -> None:
+    """The graph is that of BERT with the exact GELU; other Transformers share its names, not its arithmetic.
+
+    Raises `EncoderError` naming `where` and what its `config.json` has instead.
+    """
+    expected = {"model_type": "bert", "hidden_act": "gelu", "position_embedding_type": "absolute"}
+    for key, value in expected.items():
+        if config.get(key, value if key != "model_type" else None) != value:
+            raise EncoderError(f"{where} has the {key} {config.get(key)!r}; only {value!r} can be exported")
 
 
 @dataclass

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
-from .export_graph import FloatArray, GraphBuilder
+from .export_graph import BertShape, ExactDense, FloatArray, GraphBuilder, dense_names
 
 CONTRIB = "com.microsoft"
 ZERO_CODE = 128
@@ -25,6 +25,8 @@ GELU_LOWEST = 0.17
 SMALLEST = 1e-9
 """Stands in for scales and peaks of 0."""
 PAIR_LIMIT = 128
+NORMALIZED_INPUTS = (".qkv", ".intermediate.dense")
+"""Dense layers that read a layer normalization: only their inputs have outlying channels."""
 
 
 def pair_safe_codes(matrix: FloatArray) -> tuple[npt.NDArray[np.int8], FloatArray]:
@@ -50,6 +52,15 @@ def smoothing_factors(peaks: FloatArray, matrix: FloatArray) -> FloatArray:
     ratio = np.sqrt(np.maximum(peaks, SMALLEST) / np.maximum(np.abs(matrix).max(axis=0), SMALLEST))
     factors = np.exp2(np.rint(np.log2(ratio / np.median(ratio))))
     return np.asarray(np.maximum(factors, 1), np.float32)
+
+
+def outlier_probes(graph: GraphBuilder, dense: ExactDense, shape: BertShape) -> dict[str, str]:
+    """By layer that can have outliers, the name of a tensor with the largest absolute value of each input channel."""
+    return {
+        name: graph.op("ReduceMax", graph.op("Abs", dense.inputs[name]), graph.integers(0), keepdims=0)
+        for name in dense_names(shape)
+        if name.endswith(NORMALIZED_INPUTS)
+    }
 
 
 class Int8Dense:

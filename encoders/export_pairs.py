@@ -31,19 +31,17 @@ from .export_graph import (
     FloatArray,
     Weights,
     build_pair_graph,
-    dense_names,
     make_pair_model,
     merge_attention,
+    require_bert,
 )
-from .export_int8 import Int8Dense, smoothing_factors
+from .export_int8 import Int8Dense, outlier_probes, smoothing_factors
 from .scorers.base import Pair
 from .scorers.onnx_pairs import describe_folder, padded
 
 MAX_TOKENS = 256
 MAX_PAIRS = 2_000
 TOKENS_PER_BATCH = 4096
-NORMALIZED_INPUTS = (".qkv", ".intermediate.dense")
-"""Dense layers that read a layer normalization: only their inputs have outlying channels."""
 
 
 def export_cross_encoder(checkpoint: Path, out: Path, pairs: Sequence[Pair], *, max_tokens: int = MAX_TOKENS) -> None:
@@ -66,17 +64,8 @@ def export_cross_encoder(checkpoint: Path, out: Path, pairs: Sequence[Pair], *, 
 def _read(checkpoint: Path, max_tokens: int) -> tuple[dict[str, FloatArray], BertShape, bytes]:
     try:
         config: Mapping[str, Any] = json.loads((checkpoint / "config.json").read_bytes())
-        if config["model_type"] != "bert" or config.get("hidden_act", "gelu") != "gelu":
-            raise EncoderError(f"{checkpoint} is no BERT with the exact GELU: the graph cannot compute it")
-        if config.get("position_embedding_type", "absolute") != "absolute":
-            raise EncoderError(f"{checkpoint} has positions of {config['position_embedding_type']}; expected absolute")
-        shape = BertShape(
-            layers=config["num_hidden_layers"],
-            heads=config["num_attention_heads"],
-            dim=config["hidden_size"],
-            positions=min(max_tokens, config["max_position_embeddings"]),
-            epsilon=config["layer_norm_eps"],
-        )
+        require_bert(checkpoint, config)
+        shape = BertShape.of(config, max_tokens)
         stored = load((checkpoint / "model.safetensors").read_bytes())
         floats = {name.removeprefix("bert."): np.asarray(array, np.float32) for name, array in stored.items()}
         weights = merge_attention(floats, shape)
@@ -93,22 +82,19 @@ def _smoothing(weights: Weights, shape: BertShape, tokenizer: bytes, pairs: Sequ
     """Factors of the channels that are outliers when the float32 model reads the pairs."""
     dense = ExactDense()
     graph = build_pair_graph(weights, shape, dense)
-    layers = [name for name in dense_names(shape) if name.endswith(NORMALIZED_INPUTS)]
-    probes = [
-        graph.op("ReduceMax", graph.op("Abs", dense.inputs[name]), graph.integers(0), keepdims=0) for name in layers
-    ]
-    model = make_pair_model(graph, "calibration", tuple(probes))
+    probes = outlier_probes(graph, dense, shape)
+    model = make_pair_model(graph, "calibration", tuple(probes.values()))
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     cutter = tokenizers.Tokenizer.from_buffer(tokenizer)
     cutter.no_padding()
     cutter.enable_truncation(shape.positions)
     encoded = [cutter.encode(*pair) for pair in pairs]
-    peaks = [np.zeros(shape.dim, np.float32) for _ in layers]
+    peaks = [np.zeros(shape.dim, np.float32) for _ in probes]
     lengths: IntArray = np.array([len(item.ids) for item in encoded], np.int64)
     for batch in length_batches(lengths, TOKENS_PER_BATCH):
-        found = session.run(probes, padded([encoded[i] for i in batch]))
+        found = session.run(list(probes.values()), padded([encoded[i] for i in batch]))
         peaks = [np.maximum(old, new) for old, new in zip(peaks, found, strict=True)]
-    return {name: smoothing_factors(peak, weights[f"{name}.weight"]) for name, peak in zip(layers, peaks, strict=True)}
+    return {name: smoothing_factors(peak, weights[f"{name}.weight"]) for name, peak in zip(probes, peaks, strict=True)}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -41,7 +41,7 @@ class Timing:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Add the time of a block to a stage (`encode`, `candidates`, `rerank`, `lexical`, `fetch`)."""
+        """Add the time of a block to a stage (`encode`, `candidates`, `rerank`, `lexical`, `score`, `fetch`)."""
         start = perf_counter()
         try:
             yield

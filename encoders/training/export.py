@@ -63,20 +63,14 @@ def write_backbone(checkpoint: Path, out: Path, *, corpus: Sequence[Path] = (), 
         from safetensors.numpy import load
 
         from .. import export_minilm as exporter
-        from ..export_graph import BertShape, merge_attention
+        from ..export_graph import BertShape, merge_attention, require_bert
     except ImportError as error:
         raise MissingExtraError("exporting the Transformer", "export") from error
     try:
         config: Mapping[str, Any] = json.loads((checkpoint / "config.json").read_bytes())
-        _require_bert(checkpoint, config)
+        require_bert(checkpoint, config)
         stored = (checkpoint / "model.safetensors").read_bytes()
-        shape = BertShape(
-            layers=config["num_hidden_layers"],
-            heads=config["num_attention_heads"],
-            dim=config["hidden_size"],
-            positions=min(exporter.MAX_TOKENS, config["max_position_embeddings"]),
-            epsilon=config["layer_norm_eps"],
-        )
+        shape = BertShape.of(config, exporter.MAX_TOKENS)
         weights = merge_attention(load(stored), shape)
         tokenizer = (checkpoint / "tokenizer.json").read_bytes()
     except (OSError, ValueError, KeyError) as error:
@@ -85,14 +79,6 @@ def write_backbone(checkpoint: Path, out: Path, *, corpus: Sequence[Path] = (), 
     calibration = exporter.reuse(like) if like else exporter.calibrate(package, corpus)
     exporter.write_model(package, calibration, out)
     return calibration.rotation
-
-
-def _require_bert(checkpoint: Path, config: Mapping[str, Any]) -> None:
-    """The graph is that of BERT with the exact GELU; other Transformers share its names, not its arithmetic."""
-    expected = {"model_type": "bert", "hidden_act": "gelu", "position_embedding_type": "absolute"}
-    for key, value in expected.items():
-        if config.get(key, value if key != "model_type" else None) != value:
-            raise EncoderError(f"{checkpoint} has the {key} {config.get(key)!r}; only {value!r} can be exported")
 
 
 def portable(manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,8 +22,9 @@ class CrossEncoderSearch:
     scorer: a cross-encoder (`load_scorer`), or any function of pairs. budget: calls a query, each text counted once;
     all hits are among the documents that were scored. method: how documents to score are chosen:
 
-    - `axn`: in rounds, by a regression of the scores on the vectors that the index stores, with the query's own vector
-      as prior (arXiv 2405.03651); `Index.factorize` may improve the vectors, but nothing is needed.
+    - `axn`: in rounds, by a regression of the scores on stored vectors, MaxSim, BM25 and inner product (after arXiv
+      2405.03651), among the best of single vectors and of BM25: five for each call, and a thousand at least. Nothing
+      is needed before; what `Index.factorize` made for this scorer is used.
     - `adacur`, `anncur`: in rounds or at once, by the vectors that `Index.factorize` made for this scorer (arXiv
       2305.02996, 2210.12579).
     - `rerank`: the best candidates of the search mode, in their order.

@@ -196,8 +196,8 @@ def test_the_script_writes_the_same_bytes_each_time(checkpoint: Path, folder: Pa
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model_type": "roberta"}, "no BERT with the exact GELU"),
-        ({"hidden_act": "gelu_new"}, "no BERT with the exact GELU"),
+        ({"model_type": "roberta"}, "has the model_type 'roberta'; only 'bert'"),
+        ({"hidden_act": "gelu_new"}, "has the hidden_act 'gelu_new'; only 'gelu'"),
         ({"position_embedding_type": "relative_key"}, "relative_key"),
         ({"num_hidden_layers": 3}, "no BERT classifier that can be exported"),
         ({"num_hidden_layers": None}, "no BERT classifier that can be exported"),

@@ -6,7 +6,6 @@ import errno
 import os
 import random
 import shutil
-import sqlite3
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import workload
-from tripwire import Tripwire
+from tripwire import Interrupted, Tripwire, fail, interrupt
 from workload import Model, Operation, contents, create, document, embeddings, script, stray_folders, warm_up
 from zygote import Child, Zygote
 
@@ -132,23 +131,6 @@ def test_killed_while_creating(zygote: Zygote, ram_path: Path) -> None:
         shutil.rmtree(path)
         at += 1
     assert at > 5
-
-
-class Interrupted(KeyboardInterrupt):
-    """A Ctrl-C of our own."""
-
-
-def interrupt(_: str) -> None:
-    raise Interrupted
-
-
-def fail(name: str) -> None:
-    """What the operating system or SQLite says when the disk is full or broken."""
-    if name.split()[1].islower():
-        raise OSError(errno.ENOSPC, "No space left on device")
-    error = sqlite3.OperationalError("database or disk is full")
-    error.sqlite_errorcode = sqlite3.SQLITE_FULL
-    raise error
 
 
 def carry_on(index: Index, tripwire: Tripwire) -> bool:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
-import sqlite3
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +12,7 @@ import pytest
 from factored import DEAD, NAMES, filled, store, store_random
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tripwire import Tripwire
+from tripwire import Interrupted, Tripwire, fail, interrupt
 from workload import (
     CONFIG,
     DIM,
@@ -220,22 +218,6 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(ram_path):
             assert stray_folders(index) == set()
         assert stored_rows(index) == {}
         index.verify()
-
-
-class Interrupted(KeyboardInterrupt):
-    """A Ctrl-C of our own."""
-
-
-def interrupt(_: str) -> None:
-    raise Interrupted
-
-
-def fail(name: str) -> None:
-    if name.split()[1].islower():
-        raise OSError(errno.ENOSPC, "No space left on device")
-    error = sqlite3.OperationalError("database or disk is full")
-    error.sqlite_errorcode = sqlite3.SQLITE_FULL
-    raise error
 
 
 CHANGES = {"replace": lambda index: store_random(index, 2, columns=12), "drop": drop_factors}

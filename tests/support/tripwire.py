@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import sqlite3
@@ -11,6 +12,23 @@ from typing import Any
 Patch = Callable[[object, str, Any], None]
 """`setattr`, or pytest's `monkeypatch.setattr`."""
 _CALLS = ("link", "mkdir", "fsync", "replace", "unlink", "rmdir")
+
+
+class Interrupted(KeyboardInterrupt):
+    """A Ctrl-C of our own."""
+
+
+def interrupt(_: str) -> None:
+    raise Interrupted
+
+
+def fail(name: str) -> None:
+    """What the operating system or SQLite says when the disk is full or broken."""
+    if name.split()[1].islower():
+        raise OSError(errno.ENOSPC, "No space left on device")
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorcode = sqlite3.SQLITE_FULL
+    raise error
 
 
 class Tripwire:
