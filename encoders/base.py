@@ -95,7 +95,8 @@ def load_encoder(
 
     name: `"default"`; a bundled model or the path of a folder that latefold exported, either as `NAME[-DIM][:POOLING]`
     with fewer dimensions and a pooling of documents (`"latefold"`, `"latefold-64"`, `"minilm:c33%"`, see `Pooling`);
-    or the local path or hub name of a `sentence-transformers` multi-vector checkpoint (extra `models`).
+    or the local path or hub name of a `sentence-transformers` multi-vector checkpoint or one of the ColPali family,
+    which gives a `PageEncoder` (extra `models`).
     threads: CPU threads to use; all cores when None. offline: never reach for the network.
     trust_remote_code: let a hub checkpoint run its own Python code; off unless asked for.
 
@@ -110,6 +111,13 @@ def load_encoder(
         from .onnx_text import OnnxTextEncoder
 
         return OnnxTextEncoder.of(choice, threads=threads)
+    from .checkpoint import find_checkpoint
+    from .page_images.loading import reads_pages
+
+    if reads_pages(find_checkpoint(text, offline=offline, trust_remote_code=trust_remote_code)):
+        from .page_images.encoder import PageImagesEncoder
+
+        return PageImagesEncoder(text, threads=threads, offline=offline, trust_remote_code=trust_remote_code)
     from .sentence import SentenceTransformersEncoder
 
     return SentenceTransformersEncoder(text, threads=threads, offline=offline, trust_remote_code=trust_remote_code)

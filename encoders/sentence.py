@@ -52,7 +52,7 @@ class SentenceTransformersEncoder:
         self._name = str(self._folder.resolve()) if Path(name).expanduser().is_dir() else name
         vet_checkpoint(self._folder, trust_remote_code=trust_remote_code)
         self._model = _load(name, self._folder, threads, offline, trust_remote_code)
-        self._markers = _markers(self._model.tokenizer)
+        self._markers = marker_pattern(self._model.tokenizer)
         self._dim = int(self._model.get_embedding_dimension())
 
     @property
@@ -159,7 +159,7 @@ class SentenceTransformersEncoder:
         return self._markers.sub(lambda match: " " + match[0][1:], text)
 
 
-def _markers(tokenizer: Any) -> re.Pattern[str]:
+def marker_pattern(tokenizer: Any) -> re.Pattern[str]:
     """Matches the special tokens of a tokenizer and lone surrogates, which no tokenizer takes."""
     special = sorted({str(token) for token in tokenizer.all_special_tokens if token}, key=len, reverse=True)
     return re.compile("|".join([*map(re.escape, special), "[\ud800-\udfff]"]))
@@ -178,7 +178,7 @@ def _load(name: str, folder: Path, threads: int | None, offline: bool, trust_rem
     if threads is not None:
         torch.set_num_threads(threads)
     try:
-        with _no_progress_bars():
+        with no_progress_bars():
             return load_model(
                 folder,
                 local_files_only=offline or not trust_remote_code,
@@ -193,7 +193,7 @@ def _load(name: str, folder: Path, threads: int | None, offline: bool, trust_rem
 
 
 @contextmanager
-def _no_progress_bars() -> Iterator[None]:
+def no_progress_bars() -> Iterator[None]:
     """Keep the bars that transformers draws while it reads weights off the terminal."""
     from transformers.utils import logging
 
