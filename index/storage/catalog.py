@@ -282,6 +282,19 @@ class CatalogReader:
         """Ids of the live documents that a source gave."""
         return {name for (name,) in self.query("SELECT id FROM documents WHERE source = ?", (source,))}
 
+    def places(self) -> list[tuple[int, str | None, int | None]]:
+        """Row of every document, and the source and page that its metadata names; None where it names none."""
+        source, page = (
+            f"CASE json_type(metadata, '$.{name}') WHEN '{kind}' THEN json_extract(metadata, '$.{name}') END"
+            for name, kind in (("source", "text"), ("page", "integer"))
+        )
+        return self.query(f"SELECT row, {source}, {page} FROM documents ORDER BY row")  # noqa: S608 - nothing of a user's
+
+    def values_of(self, field: str) -> set[str]:
+        """Texts that documents have in a field of their metadata."""
+        found = self.query("SELECT DISTINCT json_extract(metadata, ?) FROM documents", (f'$."{field}"',))
+        return {value for (value,) in found if isinstance(value, str)}
+
     def sources(self) -> dict[str, str]:
         """Completely indexed sources: name to content hash."""
         return dict(self.query("SELECT name, content_hash FROM sources ORDER BY name"))
