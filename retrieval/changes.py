@@ -23,6 +23,7 @@ from . import writer
 from .calibrate import Calibration, conclude, judge
 from .codecs import choose, recode_due
 from .documents import as_document, batches, first_duplicate, not_found
+from .encoding import Encoded
 from .search import scans_exactly
 from .session import Session
 from .snapshot import Fitted, Snapshot
@@ -32,6 +33,8 @@ from .types import Document, Source, SyncReport
 
 AUTOMATIC_FIT = 100_000
 """Documents of an index up to which adding some may fit it: from there on it takes minutes, and has to be asked for."""
+_IMAGES_A_COMMIT = 16
+"""Documents of a commit where they may be page images: one can take a minute, which an interrupted run would lose."""
 DocumentLike = Document | Mapping[str, Any]
 
 
@@ -54,10 +57,10 @@ def add(
     for batch in batches(documents, session.snapshot.config.batch_documents):
         if embeddings is None:
             _refuse_known(session, batch)
-            vectors = session.encode(batch, progress, done, total)
+            vectors, own = session.encode(batch, progress, done, total)
         else:
             vectors = embeddings.take(np.arange(done, done + len(batch)))
-        own = _part(weights, embeddings, done, len(batch))
+            own = _part(weights, embeddings, done, len(batch))
         session.commit(writer.Change(documents=batch, embeddings=vectors, saliency=own))
         done += len(batch)
     _fit_when_due(session, progress)
@@ -89,7 +92,6 @@ def upsert(
 
 def sync(session: Session, sources: Iterable[Source], progress: Progress | None) -> SyncReport:
     """See `Index.sync`."""
-    _check_saliency(session, None, None)
     report = _synchronizer(session, progress, None).run(sources)
     _fit_when_due(session, progress)
     return report
@@ -115,12 +117,13 @@ def _replace(
 def _synchronizer(session: Session, progress: Progress | None, total: int | None) -> Synchronizer:
     """A collector that encodes and commits through the session."""
 
-    def encode(documents: Sequence[Document]) -> TokenEmbeddings:
+    def encode(documents: Sequence[Document]) -> Encoded:
         report = collector.report
         return session.encode(documents, progress, report.added + report.updated + report.unchanged, total)
 
+    size = session.snapshot.config.batch_documents
     collector = Synchronizer(
-        size=session.snapshot.config.batch_documents,
+        size=min(size, _IMAGES_A_COMMIT) if session.encoder.reads_images else size,
         view=lambda: session.catalog,
         encode=encode,
         commit=session.commit,
@@ -152,6 +155,7 @@ def optimize(session: Session, progress: Progress | None) -> None:
     """See `Index.optimize`."""
     _merge_all(session, progress)
     _grow_graphs(session, progress)
+    session.pages.keep(session.catalog.values_of("file"))
     session.compact()
 
 
@@ -267,7 +271,7 @@ def _check_saliency(
 ) -> FloatArray | None:
     """What was given, as float32. Raises `InvalidInputError` when it is lacking, does not fit, or has no use."""
     config = session.snapshot.config
-    wanted = config.keep < 1 and config.saliency == "attention"
+    wanted = config.keep < 1 and config.saliency == "attention" and not (embeddings is None and session.encoder.present)
     if wanted != (saliency is not None):
         raise InvalidInputError(
             "the index keeps tokens by attention: give embeddings, and the saliency of each of their vectors"

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 
-from ..encoders.base import Encoder, load_encoder
-from ..encoders.embeddings import TokenEmbeddings
+from ..encoders.base import Encoder, Progress, load_encoder
+from ..encoders.embeddings import FloatArray, TokenEmbeddings
 from ..encoders.errors import EncoderMismatchError, InvalidEmbeddingsError, InvalidInputError
+from ..encoders.pages import PageEncoder
+from ..index.tokens.saliency import saliency
 from .config import MAX_QUERY_VECTORS, MAX_REAL_QUERIES
-from .documents import check_query
+from .documents import check_query, encoded_text
+from .types import Document
+
+_IMAGES = 4
+"""Page images held and encoded at a time."""
 
 
 class LazyEncoder:
-    """stored: what the catalog keeps (`name`, `digest`, `label`), or None for an index of the caller's own vectors."""
+    """stored: what the catalog keeps, or None for an index of the caller's own vectors.
+
+    That is `name`, `digest` and `label`, and `images` for an encoder that reads page images.
+    """
 
     def __init__(self, stored: dict[str, Any] | None, *, threads: int | None = None, offline: bool = False) -> None:
         self.stored = stored
@@ -29,7 +38,8 @@ class LazyEncoder:
     def of(cls, encoder: Encoder) -> Self:
         """The form of an encoder that is at hand."""
         fingerprint = encoder.fingerprint
-        lazy = cls({"name": encoder.name, "digest": fingerprint.digest, "label": str(fingerprint)})
+        stored = {"name": encoder.name, "digest": fingerprint.digest, "label": str(fingerprint)}
+        lazy = cls({**stored, "images": True} if isinstance(encoder, PageEncoder) else stored)
         lazy.use(encoder)
         return lazy
 
@@ -37,6 +47,11 @@ class LazyEncoder:
     def present(self) -> bool:
         """Whether the index has an encoder, loaded or not."""
         return self.stored is not None
+
+    @property
+    def reads_images(self) -> bool:
+        """Whether the encoder reads page images, known without loading it."""
+        return self.stored is not None and bool(self.stored.get("images"))
 
     def use(self, encoder: Encoder) -> None:
         """Take the caller's encoder. Raises `EncoderMismatchError` when the index was built by another."""
@@ -72,6 +87,45 @@ class LazyEncoder:
         if encoder is None:
             raise InvalidInputError(f"this index has no encoder, so it cannot {purpose}: pass embeddings=")
         return encoder
+
+
+class Encoded(NamedTuple):
+    """Token embeddings of documents. saliency: `(total,)` what was attended to each vector, where that was wanted."""
+
+    embeddings: TokenEmbeddings
+    saliency: FloatArray | None
+
+
+def encode_documents(
+    encoder: Encoder, documents: Sequence[Document], progress: Progress | None, *, attention: bool
+) -> Encoded:
+    """Texts by their words, and pages that have an image by that, where the encoder reads images; in order.
+
+    attention: also say how much the model attended to each vector; a text's vectors are weighed by their distance from
+    its mean instead. Raises what loading an image and encoding raise, `InvalidInputError` for attention of an encoder
+    that reads no images.
+    """
+    if attention and not isinstance(encoder, PageEncoder):
+        raise InvalidInputError(f"{encoder.name} tells no attention: give embeddings with saliency, or keep by another")
+    seen = [i for i, document in enumerate(documents) if document.image and isinstance(encoder, PageEncoder)]
+    read = sorted(set(range(len(documents))) - set(seen))
+    texts = encoder.encode_documents([encoded_text(documents[i]) for i in read], progress if not seen else None)
+    parts, weights = [texts], [saliency(texts, "distance") if attention else None]
+    for start in range(0, len(seen), _IMAGES):
+        batch = [documents[i].image for i in seen[start : start + _IMAGES]]
+        pages = cast("PageEncoder", encoder).encode_images(
+            [image.load() for image in batch if image is not None], saliency=attention
+        )
+        parts.append(pages.embeddings)
+        weights.append(pages.saliency)
+        if progress is not None:
+            progress("encode", len(read) + start + len(batch), len(documents))
+    places = np.argsort(np.array(read + seen, np.int64), kind="stable")
+    joined = TokenEmbeddings.concatenate(parts)
+    if not attention:
+        return Encoded(joined.take(places), None)
+    flat = TokenEmbeddings(np.concatenate([part for part in weights if part is not None])[:, None], joined.offsets)
+    return Encoded(joined.take(places), flat.take(places).vectors[:, 0])
 
 
 def check_item(embeddings: TokenEmbeddings, dim: int, count: int | None) -> None:

@@ -7,19 +7,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, overload
 
-from ..encoders.base import Encoder, Progress, load_encoder
+from ..encoders.base import Encoder, Progress
 from ..encoders.embeddings import FloatArray, TokenEmbeddings
-from ..encoders.errors import IndexExistsError, InvalidInputError
+from ..encoders.errors import InvalidInputError
 from ..encoders.scorers.base import ScoreFunction, Scorer
-from ..index.storage import catalog as catalogs
-from ..index.storage.files import storage_error
-from ..index.storage.format import CATALOG, LOCK, PARAMS, SEGMENTS
-from ..index.storage.lock import writer_lock
+from ..index.storage.pages import PageStore
 from . import changes
 from . import query as queries
 from . import stats as statistics
 from .calibrate import Calibration
 from .config import IndexConfig, check_target
+from .create import create
 from .cur import offline
 from .cur.factorize import Factorization, Kind
 from .cur.options import CrossEncoderSearch
@@ -28,9 +26,7 @@ from .encoding import LazyEncoder, check_item, real_queries
 from .explain import explain
 from .filters import compile_filter
 from .session import Session
-from .types import Document, Explanation, Hit, Mode, Source, SyncReport
-
-_OURS = {CATALOG, f"{CATALOG}-wal", f"{CATALOG}-shm", f"{CATALOG}-journal", LOCK, f"{LOCK}.json", SEGMENTS, PARAMS}
+from .types import Document, Explanation, Hit, Mode, Source, SyncReport, Unit
 
 
 class Index:
@@ -61,20 +57,7 @@ class Index:
         the caller brings as `TokenEmbeddings`. Raises `IndexExistsError` when the folder holds anything else.
         """
         path = Path(path)
-        config = config or IndexConfig()
-        lazy = LazyEncoder(None)
-        if dim is None:
-            if isinstance(encoder, str | Path):
-                encoder = load_encoder(encoder, threads=threads, offline=offline)
-            lazy, dim = LazyEncoder.of(encoder), encoder.dim
-        elif isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= 65_536:
-            raise InvalidInputError(f"dim is a whole number from 1 to 65536, got {dim!r}")
-        _make_folder(path)
-        with writer_lock(path):
-            if catalogs.exists(path):
-                raise IndexExistsError(f"{path} already holds an index: open it, or choose another path")
-            catalogs.create(path, {"config": config.to_dict(), "dim": dim, "encoder": lazy.stored})
-        return cls(path, lazy)
+        return cls(path, create(path, encoder, dim, config or IndexConfig(), threads=threads, offline=offline))
 
     @classmethod
     def open(
@@ -121,6 +104,16 @@ class Index:
     def generation(self) -> int:
         """Number of the commit that reads see."""
         return self._session.catalog.generation
+
+    @property
+    def pages(self) -> PageStore:
+        """Where words stand on the pages that documents were read from, and thumbnails of these."""
+        return self._session.pages
+
+    @property
+    def reads_images(self) -> bool:
+        """Whether the encoder indexes page images; known without loading it."""
+        return self._session.encoder.reads_images
 
     def __len__(self) -> int:
         return self._session.snapshot.documents
@@ -265,6 +258,7 @@ class Index:
         candidates: int | None = ...,
         refined: int | None = ...,
         rerank: CrossEncoderSearch | None = ...,
+        collapse: Unit | None = ...,
     ) -> list[Hit]: ...
 
     @overload
@@ -279,6 +273,7 @@ class Index:
         candidates: int | None = ...,
         refined: int | None = ...,
         rerank: CrossEncoderSearch | None = ...,
+        collapse: Unit | None = ...,
     ) -> list[list[Hit]]: ...
 
     def search(
@@ -292,6 +287,7 @@ class Index:
         candidates: int | None = None,
         refined: int | None = None,
         rerank: CrossEncoderSearch | None = None,
+        collapse: Unit | None = None,
     ) -> list[Hit] | list[list[Hit]]:
         """The `k` best documents for one query (a list of hits) or for several (a list of lists).
 
@@ -300,8 +296,9 @@ class Index:
         of vectors and BM25), `auto` (hybrid where there is text, else vectors). filter: see `retrieval.filters`;
         applied before scoring. candidates: how many MaxSim ranks in the modes that choose some, instead of as many as
         calibration found to do; refined: how many of them the second of two levels of codes ranks. rerank: end with a
-        scorer of texts, within a budget of its calls; hits then have its scores. Raises `InvalidInputError`,
-        `InvalidEmbeddingsError`, `InvalidFilterError`, and what the scorer raises.
+        scorer of texts, within a budget of its calls; hits then have its scores. collapse: `page` or `source`, to have
+        the best document of each page or source alone. Raises `InvalidInputError`, `InvalidEmbeddingsError`,
+        `InvalidFilterError`, and what the scorer raises.
         """
         results = self.search_timed(
             query,
@@ -312,6 +309,7 @@ class Index:
             candidates=candidates,
             refined=refined,
             rerank=rerank,
+            collapse=collapse,
         ).hits
         return results[0] if isinstance(query, str) else results
 
@@ -326,6 +324,7 @@ class Index:
         candidates: int | None = None,
         refined: int | None = None,
         rerank: CrossEncoderSearch | None = None,
+        collapse: Unit | None = None,
     ) -> queries.SearchResult:
         """`search` for several queries, with the milliseconds of each stage, the documents and the calls it took."""
         return queries.search(
@@ -339,12 +338,16 @@ class Index:
             candidates=candidates,
             refined=refined,
             rerank=rerank,
+            collapse=collapse,
         )
 
-    def explain(self, query: str | None, name: str, *, embeddings: TokenEmbeddings | None = None) -> Explanation:
-        """Which token of document `name` each query token matched; the scores add up to the MaxSim score.
+    def explain(
+        self, query: str | None, name: str, *, embeddings: TokenEmbeddings | None = None, token: int | None = None
+    ) -> Explanation:
+        """Which token of document `name` each query token matched, and where; the scores add up to the MaxSim score.
 
-        embeddings: the query's token vectors (one item), for an index of the caller's own vectors.
+        embeddings: the query's token vectors (one item), for an index of the caller's own vectors. token: show on the
+        page where this query token alone matches, counted from 0.
         """
         session, snapshot = self._session, self._session.snapshot
         record = queries.find_record(snapshot, name)
@@ -362,6 +365,8 @@ class Index:
             row=record.row,
             document=queries.document_of(record),
             encoder=session.encoder.get(),
+            pages=session.pages,
+            token=token,
         )
 
     def stats(self) -> statistics.IndexStats:
@@ -387,13 +392,3 @@ class Index:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in _OURS)
-    except OSError as error:
-        raise storage_error("create", path, error) from error
-    if foreign:
-        raise IndexExistsError(f"{path} holds other files ({foreign[0]}): choose an empty or a new folder")

@@ -19,6 +19,12 @@ def words(text: str) -> list[str]:
     return list(dict.fromkeys(_worth_matching(text)))
 
 
+def word_spans(text: str) -> list[tuple[int, int]]:
+    """Where the words of a query that are worth matching stand in it, ascending."""
+    found = [match.span() for match in _WORD.finditer(text)]
+    return [(start, end) for start, end in found if text[start:end].lower() not in _STOP_WORDS] or found
+
+
 def match_expression(text: str) -> str:
     """The FTS5 expression that finds documents with any of the words; empty when there is no word.
 

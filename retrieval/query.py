@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 import numpy as np
@@ -21,19 +21,21 @@ from .documents import check_query, not_found
 from .encoding import LazyEncoder, check_item
 from .filters import CompiledFilter, compile_filter
 from .rerank import Ranking, Work
-from .search import Depth, Request, Timing, run, scans_exactly
+from .search import Depth, Request, Timing, run, run_pages, scans_exactly
 from .snapshot import Snapshot
-from .types import Document, Hit, Mode
+from .types import Document, Hit, Mode, Unit
 
 CANDIDATES_PER_HIT = 4
 """Candidates for each document that is wanted of the vector ranking, at least."""
 REFINED_PER_HIT = 2
 """Candidates for each that the second level of codes ranks, at least."""
+HITS_PER_UNIT = 4
+"""Documents ranked for each page or source that is wanted, to begin with."""
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """Hits of each query, and milliseconds by stage (`encode`, `candidates`, `rerank`, `lexical`, `score`, `fetch`).
+    """Hits of each query, and milliseconds by stage, as `Timing` has them.
 
     work: how many documents MaxSim estimated, and how many it scored. spent: what the scorer of `rerank` was asked for
     each query; empty without one.
@@ -57,9 +59,10 @@ def search(
     candidates: int | None = None,
     refined: int | None = None,
     rerank: CrossEncoderSearch | None = None,
+    collapse: Unit | None = None,
 ) -> SearchResult:
     """Run a batch of queries on one snapshot; see `Index.search` for the arguments."""
-    _check(k, mode, candidates, refined)
+    _check(k, mode, candidates, refined, collapse)
     if texts is None and embeddings is None:
         raise InvalidInputError("nothing to search for: give a query text or embeddings")
     texts = None if texts is None else [check_query(text) for text in texts]
@@ -77,15 +80,52 @@ def search(
         with timing.stage("encode"):
             embeddings = encoder.require("search for a text this way").encode_queries(texts or [])
     request = Request(chosen, depth, *_depths(snapshot, candidates, refined), texts, embeddings, compiled)
-    rankings: list[Ranking] = run(snapshot, request, timing) if depth else [[] for _ in texts or ()]
-    spent = [] if rerank is None else [Spent(0, 0)] * len(rankings)
-    if stage is not None:
-        rankings, spent = _scored(stage, texts or [], embeddings, rankings, k, timing)
+    if stage is None:
+        found = _ranked(snapshot, request, collapse, timing)
+        spent = [] if rerank is None else [Spent(0, 0)] * len(found)
+        return SearchResult(found, timing.stages, timing.work, spent)
+    rankings, spent = _scored(snapshot, stage, request, k if collapse is None else stage.options.budget, timing)
     with timing.stage("fetch"):
-        return SearchResult(_hits(snapshot, rankings), timing.stages, timing.work, spent)
+        return SearchResult(_distinct(_hits(snapshot, rankings), k, collapse), timing.stages, timing.work, spent)
 
 
-def _check(k: int, mode: Mode, candidates: int | None, refined: int | None) -> None:
+def _ranked(snapshot: Snapshot, request: Request, collapse: Unit | None, timing: Timing) -> list[list[Hit]]:
+    """The best `request.k` documents, pages or sources of each query; more are ranked until there are as many."""
+    asked = k = request.k
+    if collapse == "page" and request.mode != "lexical":
+        rankings = run_pages(snapshot, request, timing)
+        with timing.stage("fetch"):
+            return _hits(snapshot, rankings)
+    if collapse is not None:
+        asked = min(MAX_K, HITS_PER_UNIT * k)
+    while True:
+        rankings = run(snapshot, replace(request, k=asked), timing)
+        with timing.stage("fetch"):
+            found = _distinct(_hits(snapshot, rankings), k, collapse)
+        short = [len(ranking) for hits, ranking in zip(found, rankings, strict=True) if len(hits) < k]
+        if collapse is None or asked == MAX_K or all(length < asked for length in short):
+            return found
+        asked = min(MAX_K, HITS_PER_UNIT * asked)
+
+
+def _distinct(results: list[list[Hit]], k: int, unit: Unit | None) -> list[list[Hit]]:
+    """The best hit of each page or source, at most `k`; a document that has neither stands for itself."""
+    if unit is None:
+        return results
+    best: list[dict[tuple[str, Any], Hit]] = [{} for _ in results]
+    for found, hits in zip(best, results, strict=True):
+        for hit in hits:
+            found.setdefault(_unit(hit, unit), hit)
+    return [list(found.values())[:k] for found in best]
+
+
+def _unit(hit: Hit, unit: Unit) -> tuple[str, Any]:
+    if hit.source is None or (unit == "page" and hit.page is None):
+        return "id", hit.id
+    return hit.source, hit.page if unit == "page" else None
+
+
+def _check(k: int, mode: Mode, candidates: int | None, refined: int | None, collapse: Unit | None) -> None:
     if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= MAX_K:
         raise InvalidInputError(f"k is a whole number from 1 to {MAX_K}, got {k!r:.40}")
     for name, number in (("candidates", candidates), ("refined", refined)):
@@ -93,6 +133,8 @@ def _check(k: int, mode: Mode, candidates: int | None, refined: int | None) -> N
             raise InvalidInputError(f"{name} is a whole number from 1 on, got {number!r:.40}")
     if mode not in get_args(Mode):
         raise InvalidInputError(f"no search mode {mode!r:.40}; there are {', '.join(get_args(Mode))}")
+    if collapse is not None and collapse not in get_args(Unit):
+        raise InvalidInputError(f"results collapse to one a {' or a '.join(get_args(Unit))}, not {collapse!r:.40}")
 
 
 def _last_stage(
@@ -112,18 +154,16 @@ def _last_stage(
 
 
 def _scored(
-    stage: Stage,
-    texts: Sequence[str],
-    embeddings: TokenEmbeddings | None,
-    rankings: Sequence[Ranking],
-    k: int,
-    timing: Timing,
+    snapshot: Snapshot, stage: Stage, request: Request, k: int, timing: Timing
 ) -> tuple[list[Ranking], list[Spent]]:
+    """The `k` best by a scorer of pairs, and what it was asked, for each query."""
+    texts, embeddings = request.texts or [], request.embeddings
+    first = run(snapshot, request, timing) if request.k else [[] for _ in texts]
     found: list[Ranking] = []
     spent: list[Spent] = []
-    for number, (text, ranking) in enumerate(zip(texts, rankings, strict=True)):
-        first = np.array([row for row, _ in ranking], np.int64)
-        result = stage.run(text, None if embeddings is None else embeddings.take([number]), first, timing)
+    for number, (text, ranking) in enumerate(zip(texts, first, strict=True)):
+        rows = np.array([row for row, _ in ranking], np.int64)
+        result = stage.run(text, None if embeddings is None else embeddings.take([number]), rows, timing)
         found.append(result.top(k))
         spent.append(Spent(result.calls, result.rounds))
     return found, spent

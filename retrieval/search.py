@@ -23,6 +23,7 @@ from ..encoders.embeddings import TokenEmbeddings
 from .filters import CompiledFilter
 from .fusion import reciprocal_rank_fusion
 from .lexical import match_expression
+from .page_ranking import MATCHES, WINDOWS, rank_pages
 from .rerank import Ranking, Work, exact, rerank
 from .snapshot import Fitted, IntArray, Mask, Snapshot
 from .types import Mode
@@ -34,14 +35,17 @@ _FUSION_DEPTH = 100
 
 @dataclass
 class Timing:
-    """Milliseconds a search spent in each stage, and what its exact stage did, summed over its queries."""
+    """Milliseconds a search spent in each stage, and what its exact stage did, summed over its queries.
+
+    Stages are `encode`, `candidates`, `rerank`, `lexical`, `pages`, `score` and `fetch`.
+    """
 
     stages: dict[str, float] = field(default_factory=dict)
     work: Work = field(default_factory=Work)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Add the time of a block to a stage (`encode`, `candidates`, `rerank`, `lexical`, `score`, `fetch`)."""
+        """Add the time of a block to a stage."""
         start = perf_counter()
         try:
             yield
@@ -87,6 +91,23 @@ def run(snapshot: Snapshot, request: Request, timing: Timing) -> list[Ranking]:
     depth = max(2 * request.k, _FUSION_DEPTH)
     rankings = zip(_vectors(snapshot, request, depth, timing), _lexical(snapshot, request, depth, timing), strict=True)
     return [reciprocal_rank_fusion([[row for row, _ in ranking] for ranking in pair], request.k) for pair in rankings]
+
+
+def run_pages(snapshot: Snapshot, request: Request, timing: Timing) -> list[Ranking]:
+    """Rank pages for every query of a request that reads vectors: the best document of each, scored as a page."""
+    queries, fitted = request.embeddings, snapshot.fitted
+    if queries is None or fitted is None:
+        return run(snapshot, request, timing)
+    vectors = _vectors(snapshot, request, max(WINDOWS, 4 * request.k), timing)
+    lexical: list[Ranking | None] = [None] * len(vectors)
+    if request.mode == "hybrid":
+        lexical = [*_lexical(snapshot, request, max(MATCHES, 4 * request.k), timing)]
+    with timing.stage("pages"):
+        allowed = snapshot.allowed(request.condition)
+        return [
+            rank_pages(snapshot, fitted, queries.take([i]), *pair, allowed, request.k, timing.work)
+            for i, pair in enumerate(zip(vectors, lexical, strict=True))
+        ]
 
 
 def _lexical(snapshot: Snapshot, request: Request, k: int, timing: Timing) -> list[Ranking]:

@@ -8,15 +8,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..encoders.base import Progress
-from ..encoders.embeddings import TokenEmbeddings
 from ..encoders.errors import LatefoldError, StorageError
 from ..index.storage.catalog import CatalogReader, current_commit, transaction
 from ..index.storage.database import LOG_LIMIT, checkpoint, compact, log_size
 from ..index.storage.lock import writer_lock
+from ..index.storage.pages import PageStore
 from ..index.storage.segments import orphans, remove
 from . import writer
-from .documents import encoded_text
-from .encoding import LazyEncoder
+from .encoding import Encoded, LazyEncoder, encode_documents
 from .snapshot import Snapshot, open_snapshot, params_files
 from .types import Document
 
@@ -27,6 +26,7 @@ class Session:
     def __init__(self, path: Path, encoder: LazyEncoder) -> None:
         self.path = path
         self.encoder = encoder
+        self.pages = PageStore(path)
         self.snapshot: Snapshot = open_snapshot(path)
         self._lock = threading.RLock()
         self._refreshing = threading.Lock()
@@ -101,8 +101,10 @@ class Session:
 
     def encode(
         self, documents: Sequence[Document], progress: Progress | None, before: int, total: int | None
-    ) -> TokenEmbeddings:
+    ) -> Encoded:
         """Token embeddings of documents; progress counts on from `before`."""
         encoder = self.encoder.require("add documents without embeddings")
         report = None if progress is None else lambda _phase, done, _total: progress("encode", before + done, total)
-        return encoder.encode_documents([encoded_text(document) for document in documents], report)
+        config = self.snapshot.config
+        wanted = config.keep < 1 and config.saliency == "attention"
+        return encode_documents(encoder, documents, report, attention=wanted)

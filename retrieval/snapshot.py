@@ -25,6 +25,7 @@ from ..index.storage.segments import Segment, SegmentInfo, open_segment
 from ..index.tokens.base import TokenCodec, codec
 from .config import IndexConfig
 from .filters import CompiledFilter
+from .page_table import PageTable
 
 Mask = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
@@ -130,6 +131,11 @@ class Snapshot:
         """The stored calibration, which every search asks for; empty when there is none."""
         stored = self.catalog.meta("calibration")
         return stored if isinstance(stored, dict) else {}
+
+    @cached_property
+    def page_table(self) -> PageTable:
+        """Which documents are on one page; read when a search for pages first asks."""
+        return PageTable.of(self.catalog)
 
     @property
     def tokens(self) -> int:

@@ -15,6 +15,7 @@ from ..index.storage.catalog import CatalogReader
 from ..index.storage.database import check_database
 from ..index.storage.files import check_file
 from ..index.storage.format import CATALOG, FORMAT_VERSION, PARAMS, PARAMS_FILE
+from ..index.storage.pages import PAGES, PageStore
 from ..index.storage.segments import check_segment
 from .config import starting
 from .snapshot import Snapshot, on_newest, params_files
@@ -30,8 +31,8 @@ class IndexStats:
     codec: what stores the tokens now; wanted_codec: what is asked for, a codec, a preset or `auto`. single: the single
     vector per document, in words; bytes_per_vector: its bytes. fitted_documents: how many documents it was fitted to; 0
     while it is fitted to nothing. bytes: bytes on disk by part (`tokens`, `fine`, `vectors`, `graph`, `places`,
-    `factors`, `offsets`, `rows`, `catalog`, `params`, `total`). calibration: the measured candidate recall (see
-    `Calibration`), or None before one was made. factors: how the item factors were made (`ItemFactors.facts`), and
+    `factors`, `offsets`, `rows`, `catalog`, `params`, `pages`, `total`). calibration: the measured candidate recall
+    (see `Calibration`), or None before one was made. factors: how the item factors were made (`ItemFactors.facts`), and
     their `bytes_per_document`; None where there are none.
     """
 
@@ -116,13 +117,15 @@ def _bytes(folder: Path, catalog: CatalogReader) -> dict[str, int]:
             parts[file.name.removesuffix(".bin")] += file.size
     files = [folder / name for name in _CATALOG_FILES]
     parts["catalog"] = sum(file.stat().st_size for file in files if file.is_file())
+    pages = folder / PAGES
+    parts["pages"] = pages.stat().st_size if pages.is_file() else 0
     parts["params"] = sum(file.size for file in params_files(catalog).values())
     parts["total"] = sum(parts.values())
     return parts
 
 
 def verify(folder: Path, progress: Progress | None = None) -> VerifyReport:
-    """Check every stored byte of the newest generation.
+    """Check every stored byte of the newest generation, and of the pages.
 
     Raises `IndexCorruptedError` naming the first file that is wrong.
     """
@@ -143,7 +146,9 @@ def _verify(folder: Path, snapshot: Snapshot, progress: Progress | None) -> Veri
         files += len(segment.files)
         if progress is not None:
             progress("verify", done, len(segments))
-    return VerifyReport(files + 1, size + (folder / CATALOG).stat().st_size, _check_documents(snapshot))
+    documents = _check_documents(snapshot)
+    pages = PageStore(folder).check()
+    return VerifyReport(files + 1 + bool(pages), size + (folder / CATALOG).stat().st_size + pages, documents)
 
 
 def _check_documents(snapshot: Snapshot) -> int:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from ..encoders.embeddings import TokenEmbeddings
 from ..encoders.errors import LatefoldError
 from ..index.storage.catalog import CatalogReader
 from .documents import as_document
+from .encoding import Encoded
 from .types import Document, Source, SyncReport
 from .writer import Change, content_hash
 
 Commit = Callable[[Change], None]
 View = Callable[[], CatalogReader]
-Encode = Callable[[Sequence[Document]], TokenEmbeddings]
+Encode = Callable[[Sequence[Document]], Encoded]
 
 
 @dataclass
@@ -94,9 +94,11 @@ class Synchronizer:
                 moved.append((document.id, source))
         documents = [document for document, _ in changed]
         replaced = [document.id for document in documents if document.id in stored]
+        encoded = self._encode(documents) if documents else None
         change = Change(
             documents=documents,
-            embeddings=self._encode(documents) if documents else None,
+            embeddings=encoded and encoded.embeddings,
+            saliency=encoded and encoded.saliency,
             sources=[source for _, source in changed],
             delete=[*replaced, *sorted(batch.stale)],
             reassign=moved,
