@@ -31,6 +31,11 @@ def extracted(text: str) -> str:
     return clean(text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
+def one_line(text: str) -> str:
+    """`extracted`, with every run of white space as one space."""
+    return " ".join(extracted(text).split())
+
+
 def decode(data: bytes) -> str:
     """The text of a whole file, whatever its encoding; bytes that fit nowhere become U+FFFD. Never raises."""
     return extracted(data.decode(guess_encoding(data, whole=True), errors="replace"))

@@ -5,16 +5,16 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..encoders.base import Progress
 from ..encoders.errors import InvalidInputError, LatefoldError
 from ..retrieval.types import Source, SyncReport
-from .naming import NamedFile, name_sources
+from .naming import NamedFile, name_sources, split_hash
 from .options import IngestOptions, Note
-from .sources import Digests, SourceReader, as_source
+from .sources import SourceReader, as_source
 from .walk import scan
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def ingest(
     A file that cannot be read is reported and keeps the documents it had. Sources that vanished are reported, and
     removed only with `prune`; they count only if they belong to a folder in `paths` (see `naming`).
     dry_run: read everything, write nothing; then `index` may be None. progress: phase `files` counts files read,
-    `encode` documents.
+    `encode` documents, `ocr` pages without a text layer. A dry run leaves OCR out.
 
     Raises `InvalidInputError` when a path does not exist, and what writing to the index raises.
     """
@@ -78,13 +78,19 @@ def ingest(
     if index is None and not dry_run:
         raise InvalidInputError("an index is needed, except for a dry run")
     options = options or IngestOptions()
-    digests = Digests(options)
+    if index is not None:
+        options = replace(options, page_images=index.reads_images)
     found = scan(paths, options)
     known = {} if index is None else index.sources()
-    sources = name_sources(found, known, digests.of)
-    living = known.keys() - set(sources.vanished)
-    with SourceReader(options, owner_of=_owner_in(index), living=living) as reader:
-        changes = _Changes(sources.files, reader, digests, known, progress)
+    living: set[str] = set()  # known once sources have names, which takes the reader's hashes
+    store = None if index is None else index.pages
+    with SourceReader(
+        options, owner_of=_owner_in(index), living=living, store=store, dry=dry_run, progress=progress
+    ) as reader:
+        sources = name_sources(found, known, reader.digests.of)
+        living |= known.keys() - set(sources.vanished)
+        refill = store is not None and not store.exists and not dry_run
+        changes = _Changes(sources.files, reader, known, progress, refill=refill)
         if index is None or dry_run:  # noqa: SIM108 - the type checker follows this form only
             synced = _rehearse(changes, index)
         else:
@@ -109,34 +115,49 @@ def ingest(
 
 
 class _Changes:
-    """The sources whose content the index does not have, made one by one as they are asked for."""
+    """The sources whose content the index does not have, made one by one as they are asked for.
+
+    A file with pages whose bytes are those of another one is left out, as long as the other is there. refill: files
+    with pages are read in any case, for the index has lost its page store.
+    """
 
     def __init__(
         self,
         files: Sequence[NamedFile],
         reader: SourceReader,
-        digests: Digests,
         known: Mapping[str, str],
         progress: Progress | None,
+        *,
+        refill: bool,
     ) -> None:
         self._files = files
+        self._refill = refill
         self._reader = reader
-        self._digests = digests
         self._known = known
         self._progress = progress
+        self._twins = {split_hash(known[file.name])[0]: file.name for file in files if file.name in known}
         self.unchanged = 0
 
     def __iter__(self) -> Iterator[Source]:
         for done, named in enumerate(self._files):
             if self._progress is not None:
                 self._progress("files", done, len(self._files))
-            source = as_source(named, self._reader, self._digests)
-            if self._known.get(source.name) == source.content_hash:
+            source = as_source(named, self._reader)
+            if self._known.get(source.name) == source.content_hash and not (self._refill and named.file.kind.paged):
                 self.unchanged += 1
+            elif (twin := self._twin(named, source)) is not None:
+                self._reader.skip(source.name, f"the same content as {twin}")
             else:
                 yield source
         if self._progress is not None:
             self._progress("files", len(self._files), len(self._files))
+
+    def _twin(self, named: NamedFile, source: Source) -> str | None:
+        """Another source of the same content, for a file with pages that the index does not know yet."""
+        if not named.file.kind.paged or source.name in self._known:
+            return None
+        twin = self._twins.setdefault(split_hash(source.content_hash)[0], source.name)
+        return None if twin == source.name else twin
 
 
 def _owner_in(index: Index | None) -> Callable[[str], str | None]:

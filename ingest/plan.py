@@ -19,6 +19,7 @@ import numpy as np
 from ..encoders.base import Encoder, Progress
 from ..encoders.embeddings import TokenEmbeddings
 from ..encoders.errors import LatefoldError
+from ..encoders.onnx_session import cores
 from ..index.storage.format import CATALOG
 from ..index.tokens.base import codec
 from ..retrieval.config import AUTO, PRESETS, IndexConfig, resolve, starting
@@ -64,7 +65,8 @@ class Plan:
     documents_per_second: of one process, reading, encoding and compressing; `seconds` follows from it.
     memory_bytes: peak while building, measured for the sample and extended to full batches; the index itself is
     memory-mapped and need not fit. skipped, unreadable: files left out so far (the latter in the sample only).
-    codec: as configured; presets: what others would take for the token codes.
+    codec: as configured; presets: what others would take for the token codes. ocr_pages: pages that OCR has to read,
+    whose time is part of `seconds`.
     """
 
     files: int
@@ -83,6 +85,7 @@ class Plan:
     encoder: str
     codec: str
     presets: Sequence[PlannedPreset]
+    ocr_pages: int
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
@@ -91,12 +94,17 @@ class Plan:
 
 @dataclass
 class _Stratum:
-    """What was sampled of one kind: documents, how many all its files will give, and how long reading one takes."""
+    """What was sampled of one kind: documents, how many all its files will give, and how long reading one takes.
+
+    ocr_pages: pages of all its files that OCR has to read, each in `seconds_per_page`.
+    """
 
     documents: list[Document]
     total: float = 0.0
     unreadable: int = 0
     seconds_per_document: float = 0.0
+    ocr_pages: float = 0.0
+    seconds_per_page: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -132,6 +140,7 @@ def plan(
         progress("encode", 0, None)
     cost = _measure(strata, encoder, config)
     seconds = total * cost.seconds + sum(stratum.total * stratum.seconds_per_document for stratum in strata)
+    seconds += sum(stratum.ocr_pages * stratum.seconds_per_page for stratum in strata) / cores()
     parts = {name: round(total * size) for name, size in cost.disk.items()}
     if config.encoding != "fde" and total * cost.tokens > config.exact_below:
         parts["vectors"] = total * most_bytes(config)  # after calibration, which nearly always finds these better
@@ -152,6 +161,7 @@ def plan(
         encoder=str(encoder.fingerprint),
         codec=config.codec,
         presets=_presets(round(total * cost.tokens), encoder.dim),
+        ocr_pages=round(sum(stratum.ocr_pages for stratum in strata)),
     )
 
 
@@ -170,7 +180,7 @@ def _read_sample(found: Scan, options: IngestOptions, progress: Progress | None)
     for file in found.files:
         by_kind[file.kind].append(file)
     strata: list[_Stratum] = []
-    with SourceReader(options) as reader:
+    with SourceReader(options, sample=True) as reader:
         for done, files in enumerate(by_kind.values()):
             if progress is not None:
                 progress("sample", done, len(by_kind))
@@ -182,6 +192,7 @@ def _read_stratum(reader: SourceReader, files: Sequence[FoundFile]) -> _Stratum:
     stratum = _Stratum([])
     chosen = _spread(files, _FILES)
     expected = handled = 0.0
+    pages, reader.ocr.seconds = reader.ocr.total, 0.0
     started = time.perf_counter()
     for file in chosen:
         try:
@@ -193,7 +204,9 @@ def _read_stratum(reader: SourceReader, files: Sequence[FoundFile]) -> _Stratum:
         expected += count
         handled += len(documents) if file.kind.streamed else count
     stratum.seconds_per_document = (time.perf_counter() - started) / max(1.0, handled)
-    stratum.total = expected * sum(file.size for file in files) / max(1, sum(file.size for file in chosen))
+    share = max(1, sum(file.size for file in chosen)) / sum(file.size for file in files)
+    stratum.total = expected / share
+    stratum.ocr_pages, stratum.seconds_per_page = (reader.ocr.total - pages) / share, reader.ocr.seconds
     return stratum
 
 

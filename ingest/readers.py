@@ -12,6 +12,7 @@ from .extractor import Extractor
 from .fields import record_passage
 from .ledger import Ledger
 from .options import IngestOptions, Kind, Passage
+from .page_passages import PageReader
 from .records import Broken, Record, read_csv, read_jsonl, read_parquet
 from .sniff import Unsupported
 
@@ -20,24 +21,29 @@ _HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+(\S.*?)[ \t#]*$|^(\S.*)\n {0,3}(?:=+|
 _HEADING_WITHIN = 20_000
 _LISTED_RECORDS = 20
 _TITLE_CHARACTERS = 300
-_JUNK_TITLE = re.compile(r"(untitled.*|.*\.(docx?|rtf|indd|qxd|tex|dvi|ps|pdf)|microsoft (word|powerpoint) - .*)", re.I)
 
 
 class Reader:
     """Reads files into passages; tells the ledger of records and pages that cannot be read."""
 
-    def __init__(self, options: IngestOptions, extractor: Extractor, ledger: Ledger) -> None:
+    def __init__(self, options: IngestOptions, extractor: Extractor, ledger: Ledger, pages: PageReader) -> None:
         self._options = options
         self._extractor = extractor
         self._ledger = ledger
+        self._pages = pages
 
-    def passages(self, path: Path, kind: Kind, source: str) -> Iterator[Passage]:
-        """The passages of a file. Raises `InvalidInputError` when the file as a whole cannot be read."""
+    def passages(self, path: Path, kind: Kind, source: str, file: str) -> Iterator[Passage]:
+        """The passages of a file. file: the hash of its bytes.
+
+        Raises `InvalidInputError` when the file as a whole cannot be read.
+        """
         try:
             if kind.streamed:
                 yield from self._records(path, kind, source)
-            elif kind in (Kind.PDF, Kind.HTML):
-                yield from self._extracted(path, kind, source)
+            elif kind.paged:
+                yield from self._pages.passages(path, kind, source, file)
+            elif kind is Kind.HTML:
+                yield from self._html(path, source)
             else:
                 yield from self._text(path, kind, source)
         except InvalidInputError:
@@ -57,20 +63,13 @@ class Reader:
         title = first_heading(text) if kind is Kind.MARKDOWN else ""
         yield Passage(text, title or _file_title(source), markdown=kind is Kind.MARKDOWN)
 
-    def _extracted(self, path: Path, kind: Kind, source: str) -> Iterator[Passage]:
-        extracted = self._extractor.read(path, kind.value)
-        if extracted.unreadable:
-            shown = ", ".join(map(str, extracted.unreadable[:5])) + (" ..." * (len(extracted.unreadable) > 5))
-            self._ledger.fail(source, f"{len(extracted.unreadable)} pages cannot be read: {shown}")
-        elif not any(text.strip() for _, text in extracted.pages):
-            scanned = "no text layer (scanned?)" if kind is Kind.PDF else "no text on the page"
-            self._ledger.skip(source, scanned)
+    def _html(self, path: Path, source: str) -> Iterator[Passage]:
+        extracted = self._extractor.read(path, Kind.HTML.value)
+        if not any(page.text.strip() for page in extracted.pages):
+            self._ledger.skip(source, "no text on the page")
             return
-        title = extracted.title[:_TITLE_CHARACTERS]
-        if kind is Kind.PDF and not _is_title(title):
-            title = ""
-        for page, text in extracted.pages:
-            yield Passage(text, title or _file_title(source), page=page)
+        for page in extracted.pages:
+            yield Passage(page.text, extracted.title[:_TITLE_CHARACTERS] or _file_title(source))
 
     def _records(self, path: Path, kind: Kind, source: str) -> Iterator[Passage]:
         broken = good = empty = 0
@@ -121,8 +120,3 @@ def first_heading(text: str) -> str:
 
 def _file_title(source: str) -> str:
     return PurePosixPath(source).name
-
-
-def _is_title(title: str) -> bool:
-    """Whether the title in a PDF's metadata says something: tools write file names and numbers there."""
-    return sum(character.isalpha() for character in title) >= 4 and _JUNK_TITLE.fullmatch(title) is None

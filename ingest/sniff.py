@@ -23,10 +23,6 @@ _TEXT = {".txt", ".text", ".log", ".json", ".xml", ".rst", ".py", *_MARKDOWN, *_
 _HTML_STARTS = ("<!doctype html", "<html", "<head", "<body")
 
 _BINARY_STARTS = (
-    (b"\x89PNG", "PNG image"),
-    (b"\xff\xd8\xff", "JPEG image"),
-    (b"II*\0", "TIFF image"),
-    (b"MM\0*", "TIFF image"),
     (b"\0\0\x01\0", "icon"),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "Office file"),
     (b"\x1f\x8b", "gzip archive"),
@@ -36,6 +32,7 @@ _BINARY_STARTS = (
     (b"SQLite format 3\0", "SQLite database"),
     (b"\x7fELF", "program"),
 )
+_IMAGE_STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*")
 _TEXTLIKE_STARTS = (  # they could begin a text too, so a NUL byte must follow
     (b"GIF8", "GIF image"),
     (b"RIFF", "image, sound or video"),
@@ -65,6 +62,8 @@ def sniff(name: str, head: bytes) -> Kind | Unsupported:
         return Kind.PDF
     if head.startswith(b"PAR1"):
         return Kind.PARQUET
+    if head.startswith(_IMAGE_STARTS) or (head.startswith(b"RIFF") and head[8:12] == b"WEBP"):
+        return Kind.IMAGE
     binary = _binary_reason(head, suffix)
     if binary is None:
         return _sniff_text(suffix, head)

@@ -9,41 +9,63 @@ from typing import Self
 
 import xxhash
 
+from ..encoders.base import Progress
+from ..encoders.onnx_session import cores
+from ..index.storage.pages import PageStore
 from ..retrieval.types import Document, Source
 from .chunks import split
 from .extractor import Extractor
 from .ledger import Ledger
 from .naming import NamedFile, name_sources
+from .ocr import find_engine
 from .options import MIB, IngestOptions, Note, Passage
+from .page_passages import OcrCount, PageReader
 from .readers import Reader
 from .walk import FoundFile, Scan
 
 
 class Digests:
-    """Hashes of the content of files, each computed once."""
+    """Hashes of files, each computed once. engine: of OCR, which shapes the documents of files that have pages."""
 
-    def __init__(self, options: IngestOptions) -> None:
-        self._shape = options.digest()
+    def __init__(self, options: IngestOptions, engine: str | None = None) -> None:
+        self._options = options
+        self._engine = engine
         self._known: dict[Path, str | None] = {}
 
     def of(self, file: FoundFile) -> str | None:
         """xxh3-128 (hex) of the bytes of a file and of all that shapes its documents; None when it cannot be read."""
+        content = self.bytes_of(file)
+        if content is None:
+            return None
+        return xxhash.xxh3_128_hexdigest(f"{self._options.digest(file.kind, self._engine)}:{content}".encode())
+
+    def bytes_of(self, file: FoundFile) -> str | None:
+        """xxh3-128 (hex) of the bytes of a file; None when it cannot be read."""
         if file.path not in self._known:
-            state = xxhash.xxh3_128(f"{file.kind}:{self._shape}:".encode())
             try:
-                with file.path.open("rb") as stream:
-                    while block := stream.read(MIB):
-                        state.update(block)
-                self._known[file.path] = state.hexdigest()
+                self._known[file.path] = file_hash(file.path)
             except OSError:
                 self._known[file.path] = None
         return self._known[file.path]
 
 
-class SourceReader:
-    """Reads files into documents. A context manager: PDF and HTML files are opened in a process that it owns.
+def file_hash(path: Path) -> str:
+    """xxh3-128 (hex) of the bytes of a file. Raises `OSError`."""
+    state = xxhash.xxh3_128()
+    with path.open("rb") as stream:
+        while block := stream.read(MIB):
+            state.update(block)
+    return state.hexdigest()
 
-    owner_of and living: see `Ledger`; they keep records of different files from claiming one id.
+
+class SourceReader:
+    """Reads files into documents. A context manager: files are opened, and pages recognized, in processes that it owns.
+
+    owner_of and living: see `Ledger`; they keep records of different files from claiming one id. store: where pages are
+    kept. dry: keep none, and run no OCR. sample: run OCR on one page of a file (see `PageReader`). progress: phase
+    `ocr` counts pages that OCR has read.
+
+    Raises `InvalidInputError` or `MissingExtraError` where `options` names an OCR engine that is not installed.
     """
 
     def __init__(
@@ -52,11 +74,30 @@ class SourceReader:
         *,
         owner_of: Callable[[str], str | None] = lambda _name: None,
         living: Container[str] = (),
+        store: PageStore | None = None,
+        dry: bool = False,
+        sample: bool = False,
+        progress: Progress | None = None,
     ) -> None:
         self.options = options or IngestOptions()
         self._ledger = Ledger(owner_of, living)
         self._extractor = Extractor(self.options.extract_seconds, self.options.extract_bytes)
-        self._reader = Reader(self.options, self._extractor, self._ledger)
+        self._engine = find_engine(self.options.ocr_wanted, seconds=self.options.ocr_seconds)
+        self.digests = Digests(self.options, None if self._engine is None else self._engine.name)
+        self.ocr = OcrCount()
+        pages = PageReader(
+            self.options,
+            self._extractor,
+            self._ledger,
+            self._engine,
+            cores(),
+            store=store,
+            dry=dry,
+            sample=sample,
+            progress=progress,
+            count=self.ocr,
+        )
+        self._reader = Reader(self.options, self._extractor, self._ledger, pages)
 
     @property
     def skipped(self) -> list[Note]:
@@ -70,7 +111,11 @@ class SourceReader:
 
     def passages(self, file: FoundFile, name: str) -> Iterator[Passage]:
         """The texts of a file before they are cut. Raises `InvalidInputError` when it cannot be read."""
-        return self._reader.passages(file.path, file.kind, name)
+        return self._reader.passages(file.path, file.kind, name, self.digests.bytes_of(file) or "")
+
+    def skip(self, name: str, reason: str) -> None:
+        """Note that a source is left out."""
+        self._ledger.skip(name, reason)
 
     def documents(self, file: FoundFile, name: str) -> Iterator[Document]:
         """The documents of a file; `name` is that of its source. Raises `InvalidInputError` when it cannot be read."""
@@ -81,7 +126,8 @@ class SourceReader:
 
         Ids are `<source>#<n>`, counted from 0 through the file; those of records are their own (or `<source>#<line>`),
         and `<id>#<n>` where a record was cut. Metadata: `source`, `start` and `end` (characters of the extracted text,
-        of the page or of the record's text), `page` (from 1) of a PDF, and the other fields of a record.
+        of the page or of the record's text), `page` (from 1) and `file` (hash of the bytes) of a PDF or an image,
+        `page_image` (width and height of the picture that was encoded), and the other fields of a record.
         """
         number = 0
         for passage in passages:
@@ -106,8 +152,10 @@ class SourceReader:
             yield slice(start, end)
 
     def close(self) -> None:
-        """End the process that reads PDF and HTML files."""
+        """End the processes that read files and recognize pages."""
         self._extractor.close()
+        if self._engine is not None:
+            self._engine.close()
 
     def __enter__(self) -> Self:
         return self
@@ -124,7 +172,7 @@ def _document(identifier: str, passage: Passage, span: slice, source: str) -> Do
         metadata["page"] = passage.page
     if span.start is not None:
         metadata |= {"start": span.start, "end": span.stop}
-    return Document(identifier, passage.text[span], passage.title, metadata)
+    return Document(identifier, passage.text[span], passage.title, metadata, passage.image)
 
 
 def read_sources(scan: Scan, reader: SourceReader, *, known: Mapping[str, str] | None = None) -> Iterator[Source]:
@@ -133,14 +181,13 @@ def read_sources(scan: Scan, reader: SourceReader, *, known: Mapping[str, str] |
     known: name to content hash, as `Index.sources()` gives them. Documents must be consumed while `reader` is open.
     """
     known = known or {}
-    digests = Digests(reader.options)
-    for named in name_sources(scan, known, digests.of).files:
-        source = as_source(named, reader, digests)
+    for named in name_sources(scan, known, reader.digests.of).files:
+        source = as_source(named, reader)
         if known.get(source.name) != source.content_hash:
             yield source
 
 
-def as_source(named: NamedFile, reader: SourceReader, digests: Digests) -> Source:
+def as_source(named: NamedFile, reader: SourceReader) -> Source:
     """The source that a file is. For a file whose bytes cannot be read, consuming the documents says so."""
-    content = digests.of(named.file)
+    content = reader.digests.of(named.file)
     return Source(named.name, named.content_hash(content or ""), reader.documents(named.file, named.name))

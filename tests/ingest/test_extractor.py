@@ -8,6 +8,7 @@ import pytest
 
 from latefold.encoders.errors import InvalidInputError
 from latefold.ingest.extractor import Extractor
+from latefold.ingest.pages import Extracted
 
 PARAGRAPH = "<p>A paragraph with a good number of words about cats, dogs and the weather of the week.</p>"
 
@@ -18,19 +19,23 @@ def extractor() -> Iterator[Extractor]:
         yield made
 
 
+def numbered(extracted: Extracted) -> list[tuple[int | None, str]]:
+    return [(page.number, page.text) for page in extracted.pages]
+
+
 def test_pdf_pages_and_title(extractor: Extractor, pdf: Any, tmp_path: Path) -> None:
     path = pdf.text(tmp_path / "a.pdf", [["Hello (world)", "next line"], [], ["page three"]], "Tïtle")
     extracted = extractor.read(path, "pdf")
     assert extracted.title == "Tïtle"
-    assert extracted.pages == [(1, "Hello (world)\nnext line"), (2, ""), (3, "page three")]
+    assert numbered(extracted) == [(1, "Hello (world)\nnext line"), (2, ""), (3, "page three")]
     assert extracted.unreadable == []
 
 
 def test_a_real_pdf(extractor: Extractor, shared_data: Path) -> None:
     path = shared_data / "financebench-mini" / "pdfs" / "FOOTLOCKER_2022_8K_dated-2022-05-20.pdf"
     extracted = extractor.read(path, "pdf")
-    assert [page for page, _ in extracted.pages] == list(range(1, len(extracted.pages) + 1))
-    text = "\n".join(text for _, text in extracted.pages)
+    assert [page.number for page in extracted.pages] == list(range(1, len(extracted.pages) + 1))
+    text = "\n".join(page.text for page in extracted.pages)
     assert "Foot Locker" in text
     assert "\r" not in text
     assert "\ufffe" not in text
@@ -45,7 +50,7 @@ def test_encrypted_and_damaged_pdfs_have_reasons(extractor: Extractor, pdf: Any,
         extractor.read(tmp_path / "cut.pdf", "pdf")
     with pytest.raises(InvalidInputError, match="cannot be read"):
         extractor.read(tmp_path / "missing.pdf", "pdf")
-    assert extractor.read(good, "pdf").pages == [(1, "hello")]
+    assert numbered(extractor.read(good, "pdf")) == [(1, "hello")]
 
 
 def test_a_pdf_that_unpacks_to_too_much_is_refused_and_the_next_is_read(pdf: Any, tmp_path: Path) -> None:
@@ -54,7 +59,7 @@ def test_a_pdf_that_unpacks_to_too_much_is_refused_and_the_next_is_read(pdf: Any
     with Extractor(60.0, 400 << 20) as extractor:
         with pytest.raises(InvalidInputError, match="400 MiB of memory"):
             extractor.read(bomb, "pdf")
-        assert extractor.read(good, "pdf").pages == [(1, "hello")]
+        assert numbered(extractor.read(good, "pdf")) == [(1, "hello")]
 
 
 def test_a_pdf_that_takes_too_long_is_given_up_and_the_next_is_read(pdf: Any, tmp_path: Path) -> None:
@@ -62,13 +67,13 @@ def test_a_pdf_that_takes_too_long_is_given_up_and_the_next_is_read(pdf: Any, tm
     with Extractor(3.0, 1536 << 20) as extractor:
         with pytest.raises(InvalidInputError, match="longer than 3 seconds"):
             extractor.read(pdf.time_bomb(tmp_path / "bomb.pdf"), "pdf")
-        assert extractor.read(good, "pdf").pages == [(1, "hello")]
+        assert numbered(extractor.read(good, "pdf")) == [(1, "hello")]
 
 
 def html(extractor: Extractor, path: Path, page: str, encoding: str = "utf-8") -> tuple[str, str]:
     path.write_bytes(page.encode(encoding))
     extracted = extractor.read(path, "html")
-    return extracted.title, "\n".join(text for _, text in extracted.pages)
+    return extracted.title, "\n".join(page.text for page in extracted.pages)
 
 
 def test_html_gives_the_main_text_and_the_title(extractor: Extractor, tmp_path: Path) -> None:

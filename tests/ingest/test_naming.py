@@ -74,7 +74,7 @@ def test_what_was_left_out_by_a_glob_has_not_vanished_but_what_became_unreadable
     index.run(docs)
     assert index.run(docs, include=["a*"]).vanished == ()
     (docs / "b.txt").write_bytes(b"")
-    (docs / "c.txt").write_bytes(b"\x89PNG\r\n")
+    (docs / "c.txt").write_bytes(b"PK\x03\x04")
     assert index.run(docs).vanished == ("b.txt", "c.txt")
 
 

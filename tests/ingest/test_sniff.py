@@ -33,6 +33,11 @@ RECORD = json.dumps({"_id": "1", "text": "hello"})
         ("a.pdf", b"\0\1\2\3" * 9, Kind.PDF),
         ("a.py", b"MAGIC = b'%PDF-'", Kind.TEXT),
         ("a", b"PAR1\x15\x04", Kind.PARQUET),
+        ("a.txt", b"\x89PNG\r\n\x1a\n\0\0", Kind.IMAGE),
+        ("a", b"\xff\xd8\xff\xe0", Kind.IMAGE),
+        ("a", b"II*\0\x08\0\0\0", Kind.IMAGE),
+        ("a", b"MM\0*\0\0\0\x08", Kind.IMAGE),
+        ("a", b"RIFF\x10\0\0\0WEBPVP8 ", Kind.IMAGE),
         ("a.jsonl", RECORD.encode(), Kind.JSONL),
         ("a.txt", f"{RECORD}\n\n{RECORD}\n".encode(), Kind.JSONL),
         ("a.jsonl", f"not json\n{RECORD}\n".encode(), Kind.JSONL),
@@ -58,8 +63,6 @@ def test_kinds(name: str, head: bytes, kind: Kind) -> None:
 @pytest.mark.parametrize(
     ("name", "head", "reason"),
     [
-        ("a.txt", b"\x89PNG\r\n\x1a\n\0\0", "PNG image"),
-        ("a", b"\xff\xd8\xff\xe0", "JPEG image"),
         ("a", b"GIF89a\0\0", "GIF image"),
         ("a.docx", b"PK\x03\x04\x14\0", "docx file"),
         ("a.zip", b"PK\x03\x04\x14\0", "zip archive"),

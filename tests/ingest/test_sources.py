@@ -137,7 +137,7 @@ def test_files_without_text_are_skipped_and_broken_parts_reported(tmp_path: Path
     assert skipped == {
         "blank.txt": "no text: only white space",
         "blank.html": "no text on the page",
-        "scan.pdf": "no text layer (scanned?)",
+        "scan.pdf": "no text on its pages",
         "late.bin.txt": "unsupported type: binary file",
         "none.jsonl:1": "a record with neither text nor title",
         "none.jsonl": "no records that can be read",

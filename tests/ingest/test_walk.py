@@ -52,7 +52,7 @@ def test_globs(tmp_path: Path) -> None:
 def test_reasons_for_leaving_files_out(tmp_path: Path) -> None:
     write(tmp_path, "ok.txt")
     (tmp_path / "empty.txt").touch()
-    (tmp_path / "photo.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (tmp_path / "photo.gif").write_bytes(b"GIF89a\0\0")
     (tmp_path / "big.txt").write_text("x" * 3_000_000)
     (tmp_path / "big.jsonl").write_text('{"text": "x"}\n' * 200_000)
     (tmp_path / "nowhere").symlink_to(tmp_path / "missing")
@@ -63,7 +63,7 @@ def test_reasons_for_leaving_files_out(tmp_path: Path) -> None:
     assert reasons.pop("nowhere").startswith("a link that leads nowhere")
     assert reasons == {
         "empty.txt": "empty file",
-        "photo.png": "unsupported type: PNG image",
+        "photo.gif": "unsupported type: GIF image",
         "big.txt": "2.9 MiB is more than the limit of 1 MiB for text files",
         "pipe": "not a regular file",
     }
