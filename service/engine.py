@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 from ..encoders.embeddings import TokenEmbeddings
-from ..encoders.errors import IndexNotFoundError, InvalidInputError
+from ..encoders.errors import DocumentNotFoundError, IndexNotFoundError, InvalidInputError
 from ..encoders.scorers.base import Scorer
 from ..index.kernels.warmup import warm_up
 from ..retrieval.cur.options import CrossEncoderSearch, Method, Spent
 from ..retrieval.index import Index
-from ..retrieval.types import Document, Explanation, Hit, Mode, SyncReport
+from ..retrieval.page_boxes import page_of
+from ..retrieval.types import Document, Explanation, Hit, Mode, SyncReport, Unit
+from .page_picture import Picture, draw, thumbnail_of
 
 MAX_NAME_CHARACTERS = 64
+PICTURES = 2
+"""Pictures of pages drawn at a time."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class Query:
     mode: Mode = "auto"
     filter: Mapping[str, Any] | None = None
     rerank: RerankQuery | None = None
+    collapse: Unit | None = None
 
 
 @dataclass(frozen=True)
@@ -71,8 +77,16 @@ class Engine(Protocol):
         """Best `k` documents of each query. An unknown scorer is an `InvalidInputError` that lists the known ones."""
         ...
 
-    def explain(self, collection: str, query: str, document: str) -> Explanation:
-        """Which tokens of the document made its score."""
+    def explain(self, collection: str, query: str, document: str, token: int | None = None) -> Explanation:
+        """Which tokens of the document made its score, and where on its page; token: heat of that query token alone."""
+        ...
+
+    def picture(self, collection: str, explanation: Explanation, longest: int) -> Picture:
+        """The page of an explanation with its heat. A document from no page is an `InvalidInputError`."""
+        ...
+
+    def thumbnail(self, collection: str, document: str) -> bytes:
+        """A small WebP picture of the page of a document; where there is none, `DocumentNotFoundError`."""
         ...
 
     def get(self, collection: str, document: str) -> Document:
@@ -112,6 +126,7 @@ class LocalEngine:
     def __init__(self, indexes: Mapping[str, Index], scorers: Mapping[str, Scorer] | None = None) -> None:
         self._indexes = {name: indexes[name] for name in sorted(indexes)}
         self._scorers = dict(sorted((scorers or {}).items()))
+        self._drawing = threading.BoundedSemaphore(PICTURES)
 
     @classmethod
     def open(
@@ -174,14 +189,29 @@ class LocalEngine:
             query.k,
             embeddings=query.embeddings,
             mode=query.mode,
+            collapse=query.collapse,
             filter=query.filter,
             rerank=None if query.rerank is None else self._rerank(query.rerank),
         )
         return Results(found.hits, list(found.spent))
 
-    def explain(self, collection: str, query: str, document: str) -> Explanation:
+    def explain(self, collection: str, query: str, document: str, token: int | None = None) -> Explanation:
         """`Index.explain` over the newest generation."""
-        return self._fresh(collection).explain(query, document)
+        return self._fresh(collection).explain(query, document, token=token)
+
+    def picture(self, collection: str, explanation: Explanation, longest: int) -> Picture:
+        """`page_picture.draw`; a few at a time, since each may start a process that reads a file."""
+        with self._drawing:
+            return draw(self._index(collection).pages, explanation, longest=longest)
+
+    def thumbnail(self, collection: str, document: str) -> bytes:
+        """`page_picture.thumbnail_of`."""
+        index = self._fresh(collection)
+        named = page_of(index.get(document))
+        found = None if named is None else thumbnail_of(index.pages, *named)
+        if found is None:
+            raise DocumentNotFoundError(f"document {document!r:.80} has no thumbnail of a page")
+        return found
 
     def get(self, collection: str, document: str) -> Document:
         """`Index.get` from the newest generation."""

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ...encoders.errors import InvalidFilterError, InvalidInputError
-from ...retrieval.types import Mode
+from ...retrieval.types import Mode, Unit
 
 IndexPath = Annotated[Path, typer.Argument(metavar="PATH", help="Folder of the index.", show_default=False)]
 QueryText = Annotated[str, typer.Argument(metavar="QUERY", help="What to look for; - reads it from stdin.")]
@@ -24,6 +24,14 @@ SearchMode = Annotated[
         "--mode",
         help="exact: MaxSim over everything. ann: MaxSim over the best candidates. lexical: BM25. hybrid: words and "
         "vectors fused. auto: hybrid where there are words.",
+    ),
+]
+Collapse = Annotated[
+    Unit | None,
+    typer.Option(
+        "--collapse",
+        help="page: rank pages, and show the best part of each. source: the best part of each file.",
+        show_default=False,
     ),
 ]
 FilterText = Annotated[

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -52,6 +52,24 @@ NewCodec = Annotated[
         "them), or a codec by name.",
     ),
 ]
+Keep = Annotated[
+    float | None,
+    typer.Option(metavar="SHARE", help="Store this share of the vectors of a document, the most salient ones (0.6)."),
+]
+BySaliency = Annotated[
+    Literal["distance", "attention"] | None,
+    typer.Option(
+        "--saliency",
+        help="Salient is what differs from the rest of the document (the default), or what the model attends to, which "
+        "encoders of page images tell.",
+        show_default=False,
+    ),
+]
+OcrEngineName = Annotated[
+    Literal["auto", "off", "tesseract", "rapidocr"],
+    typer.Option("--ocr", help="What reads pages that have no text layer: auto takes what is installed."),
+]
+Thumbnails = Annotated[bool, typer.Option(help="Keep a small picture of every page of PDF and image files.")]
 Prune = Annotated[bool, typer.Option("--prune", help="Delete the documents of files that are gone.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Read everything, write nothing.")]
 
@@ -62,9 +80,13 @@ def index(
     into: Into,
     encoder: NewEncoder = None,
     codec: NewCodec = None,
+    keep: Keep = None,
+    saliency: BySaliency = None,
     target_recall: TargetRecall = None,
     include: Include = [],  # noqa: B006  typer makes a new list for each call
     exclude: Exclude = [],  # noqa: B006
+    ocr: OcrEngineName = "auto",
+    thumbnails: Thumbnails = True,
     prune: Prune = False,
     dry_run: DryRun = False,
     threads: Threads = None,
@@ -72,8 +94,10 @@ def index(
 ) -> int:
     """Index files and folders, or bring an index up to date with them.
 
-    Reads txt, md, html, pdf, jsonl, csv, parquet and BEIR folders. Unchanged files are skipped; an interrupted run goes
-    on where it stopped when the same command is run again. Exit code 20: done, but some files could not be read.
+    Reads txt, md, html, pdf, png, jpeg, tiff, webp, jsonl, csv, parquet and BEIR folders. Pages without a text layer
+    are read by OCR, where an engine is installed; an encoder that reads images sees pages themselves. Unchanged files
+    are skipped; an interrupted run goes on where it stopped when the same command is run again. Exit code 20: done, but
+    some files could not be read.
 
     --json: {"path", "documents", "bytes_on_disk", "files", "unchanged_files", "added", "updated", "unchanged",
     "deleted", "vanished", "pruned", "skipped": [{"source", "reason"}], "failed": [{"source", "reason"}], "bytes",
@@ -82,10 +106,9 @@ def index(
     from ...ingest.options import IngestOptions
 
     check_sources(sources)
-    options = IngestOptions(include=include, exclude=exclude)
-    target = open_target(
-        into, encoder, codec, target_recall=target_recall, threads=threads, offline=offline, dry_run=dry_run
-    )
+    options = IngestOptions(include=include, exclude=exclude, ocr=ocr, thumbnails=thumbnails)
+    config = new_config(codec, target_recall, keep, saliency)
+    target = open_target(into, encoder, codec, config, threads=threads, offline=offline, dry_run=dry_run)
     planned = None
     try:
         with output.progress() as report:
@@ -154,8 +177,8 @@ def open_target(
     path: Path,
     encoder: str | None,
     codec: str | None,
+    config: IndexConfig,
     *,
-    target_recall: float | None = None,
     threads: int | None,
     offline: bool,
     dry_run: bool,
@@ -163,8 +186,10 @@ def open_target(
     """The index to write to: the one at `path`, or a new one; None for a dry run where there is none yet.
 
     Raises `IndexExistsError` when the folder holds other files, `EncoderMismatchError` and `InvalidInputError` when an
-    existing index has another encoder or codec than the one asked for.
+    existing index has another encoder or codec, or keeps another share, than what is asked for.
     """
+    from ...encoders.pages import PageEncoder
+    from ...retrieval.config import IndexConfig
     from ...retrieval.index import Index
 
     try:
@@ -172,17 +197,23 @@ def open_target(
     except IndexNotFoundError:
         if dry_run:
             return None
-        return Index.create(
-            path,
-            encoder=encoder or "default",
-            config=new_config(codec, target_recall),
-            threads=threads,
-            offline=offline,
-        )
+        loaded = load_named(encoder, threads=threads, offline=offline)
+        if config.saliency == "attention" and not isinstance(loaded, PageEncoder):
+            raise InvalidInputError(
+                f"{loaded.name} tells no attention, as encoders of page images do: leave --saliency out"
+            ) from None
+        return Index.create(path, encoder=loaded, config=config)
     if codec not in (None, found.config.codec):
         found.close()
         raise InvalidInputError(
             f"{path} stores tokens as {found.config.codec}: leave --codec out, or choose another path"
+        )
+    pruned, asked = (found.config.keep, found.config.saliency), (config.keep, config.saliency)
+    if asked not in (pruned, (1.0, IndexConfig.saliency)):
+        found.close()
+        raise InvalidInputError(
+            f"{path} keeps {pruned[0]:g} of its vectors by {pruned[1]}: leave --keep and --saliency out, or choose "
+            "another path"
         )
     if encoder is None:
         return found
@@ -197,12 +228,25 @@ def load_named(name: str | None, *, threads: int | None, offline: bool) -> Encod
     return load_encoder(name or "default", threads=threads, offline=offline)
 
 
-def new_config(codec: str | None, target_recall: float | None = None) -> IndexConfig:
-    """The configuration of a new index."""
+def new_config(
+    codec: str | None,
+    target_recall: float | None = None,
+    keep: float | None = None,
+    saliency: Literal["distance", "attention"] | None = None,
+) -> IndexConfig:
+    """The configuration of a new index. Raises `InvalidInputError` on values that have no meaning."""
     from ...retrieval.config import IndexConfig
 
+    if saliency is not None and keep is None:
+        raise InvalidInputError("--saliency says which vectors to store: say how many of them by --keep")
     usual = IndexConfig()
-    return replace(usual, codec=codec or usual.codec, target_recall=target_recall or usual.target_recall)
+    return replace(
+        usual,
+        codec=codec or usual.codec,
+        target_recall=target_recall or usual.target_recall,
+        keep=usual.keep if keep is None else keep,
+        saliency=saliency or usual.saliency,
+    )
 
 
 def calibration_due(index: Index, target_recall: float | None) -> bool:
@@ -278,6 +322,7 @@ def plan(
     codec: NewCodec = None,
     include: Include = [],  # noqa: B006  typer makes a new list for each call
     exclude: Exclude = [],  # noqa: B006
+    ocr: OcrEngineName = "auto",
     threads: Threads = None,
     offline: Offline = False,
 ) -> None:
@@ -285,12 +330,13 @@ def plan(
 
     --json: {"files", "bytes", "kinds": {kind: files}, "skipped", "unreadable", "documents", "tokens",
     "tokens_per_document", "documents_per_second", "seconds", "disk_bytes": {part: bytes, "total"}, "memory_bytes",
-    "sampled", "encoder", "codec", "presets": [{"preset", "codec", "bytes_per_token", "tokens_bytes", "kept"}]}.
+    "sampled", "encoder", "codec", "presets": [{"preset", "codec", "bytes_per_token", "tokens_bytes", "kept"}],
+    "ocr_pages"}.
     """
     from ...ingest.options import IngestOptions
 
     check_sources(sources)
-    options = IngestOptions(include=include, exclude=exclude)
+    options = IngestOptions(include=include, exclude=exclude, ocr=ocr)
     loaded = load_named(encoder, threads=threads, offline=offline)
     with output.progress() as report:
         planned = make_plan(sources, options, loaded, codec, report)
@@ -321,6 +367,7 @@ def plan_facts(planned: Plan) -> dict[str, str]:
     return {
         "files": f"{planned.files:,} ({kinds or 'none'}), {size(planned.bytes)}; {planned.skipped:,} skipped",
         "documents": f"about {planned.documents:,}, {planned.tokens_per_document:.0f} token vectors each",
+        **({"ocr": f"about {count(planned.ocr_pages, 'page')}"} if planned.ocr_pages else {}),
         "time": f"about {duration(planned.seconds)} at {planned.documents_per_second:.0f} documents/s",
         "disk": f"about {size(planned.disk_bytes['total'])}",
         "memory": f"about {size(planned.memory_bytes)} while indexing",

@@ -23,6 +23,12 @@ NO_CHARACTERS = "(marker)"
 FIELDS = ("title", "text")
 TEXT_AFTER_MATCHES = 400
 """Characters of a document shown after the last matched token of an explanation."""
+DRAWN_FROM = {
+    "file": "the file",
+    "thumbnail": "the stored thumbnail: the file has changed or is gone",
+    "words": "the places of its words: the file has changed or is gone",
+}
+"""What a picture of a page was drawn from, in words."""
 
 
 def show_hits(output: Output, query: str, hits: Sequence[Hit]) -> None:
@@ -100,6 +106,18 @@ def show_explanation(output: Output, explanation: Explanation, document: Documen
         output.out.print(marked_field(output, document.title, explanation.matches, "title"))
         output.out.print()
     output.out.print(marked_field(output, document.text, explanation.matches, "text"))
+
+
+def show_page(output: Output, explanation: Explanation, picture: Mapping[str, str] | None) -> None:
+    """Which page the document is from, and where the picture of it is, or how to get one."""
+    if explanation.page is None:
+        return
+    output.out.print(Text(f"\npage {explanation.page.number} of its file"), end="")
+    if picture is None:
+        output.out.print(Text(": --picture FILE.png shows where on it the match is"), soft_wrap=True)
+        return
+    source = DRAWN_FROM[picture["drawn_from"]]
+    output.out.print(Text(f": {printable(picture['path'])}, drawn from {source}"), soft_wrap=True)
 
 
 def marked_field(output: Output, text: str, matches: Sequence[TokenMatch], field: str) -> Text:

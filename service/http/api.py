@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Annotated, Any, NoReturn
 
 import anyio.to_thread
@@ -39,6 +39,10 @@ class Service:
     async def read(self, work: Callable[[], BaseModel]) -> Response:
         """Answer with what `work` returns, computed and serialised on a reading thread."""
         return _json(await self._reads.run(lambda: _serialised(work)))
+
+    async def read_file(self, work: Callable[[], bytes], media_type: str, headers: Mapping[str, str]) -> Response:
+        """Answer with the bytes that `work` returns on a reading thread, under a media type of its own."""
+        return Response(await self._reads.run(work), headers=dict(headers), media_type=media_type)
 
     async def write(self, work: Callable[[], BaseModel], status: int = 200) -> Response:
         """Answer with what `work` returns, computed and serialised on a writing thread."""

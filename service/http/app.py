@@ -23,6 +23,7 @@ from .body import BodyMiddleware
 from .documents import documents
 from .envelope import EnvelopeMiddleware
 from .errors import handle
+from .explaining import explaining
 from .head import HeadMiddleware
 from .search import searching
 from .settings import ServerSettings
@@ -48,7 +49,7 @@ def create_app(engine: Engine, settings: ServerSettings) -> FastAPI:
     for error in (LatefoldError, HTTPException, RequestValidationError):
         app.add_exception_handler(error, handle)
     schemes = [Depends(scheme) for scheme in _schemes()] if settings.keys else []
-    for router in (collections, documents, searching):
+    for router in (collections, documents, searching, explaining):
         app.include_router(router, dependencies=schemes)
     app.include_router(status)
     app.include_router(page)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Fiel
 from ...encoders.embeddings import TokenEmbeddings
 from ...retrieval.config import MAX_ID_CHARACTERS, MAX_QUERY_CHARACTERS
 from ...retrieval.cur.options import MAX_BUDGET, Method
-from ...retrieval.types import Document, Mode
+from ...retrieval.types import Document, Mode, Unit
 from .vectors import ItemVectors, holds_many, pack
 
 MAX_K = 1_000
@@ -77,6 +77,7 @@ class SearchRequest(Body):
     ) = Field(None, description="token vectors of one query (at most 512), or a list of such")
     k: int = Field(10, ge=1, le=MAX_K, description="results per query")
     mode: Mode = "auto"
+    collapse: Unit | None = Field(None, description="page or source: the best document of each alone")
     filter: Filter | None = Field(None, description='metadata filter, such as {"year": {"$gte": 2000}}')
     snippets: bool = Field(False, description="show with each hit the passage that holds most words of the query")
     rerank: RerankRequest | None = Field(None, description="end with a scorer, which reads the query's text")
@@ -228,8 +229,42 @@ class BatchAnswer(Answer):
     results: list[QueryResult]
 
 
+class BoxBody(Answer):
+    """Part of a page, as fractions of its width and height from its top left corner."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+class ScoredBoxBody(Answer):
+    """Part of a page that a stored vector stands for, and how much of the query it answers, from 0 to 1.
+
+    text is empty for a part of a picture; document is the id of whatever document of the page the vector belongs to.
+    """
+
+    box: BoxBody
+    score: float
+    text: str
+    document: str
+
+
+class PageBody(Answer):
+    """A page: a hash of its file, its number from 1, its size in points or pixels, and where its text is from."""
+
+    file: str
+    number: int
+    width: float
+    height: float
+    origin: Literal["text", "ocr", "none"]
+
+
 class MatchBody(Answer):
-    """What one query token matched best; spans are null for tokens that stand for no characters."""
+    """What one query token matched best; spans are null for tokens that stand for no characters.
+
+    box is null where it is not known where on a page the document's token is.
+    """
 
     query_token: int
     document_token: int
@@ -239,15 +274,31 @@ class MatchBody(Answer):
     query_span: SpanBody | None
     document_span: SpanBody | None
     field: Literal["title", "text"] | None
+    box: BoxBody | None = None
 
 
 class ExplainAnswer(Answer):
-    """The parts of a score, which add up to it, and the query words found in the document."""
+    """The parts of a score, which add up to it, and the query words found in the document.
+
+    page is null for a document that is from no page of a file; boxes show where on the page the query is answered.
+    """
 
     id: str
     score: Score
     matches: list[MatchBody]
     lexical_terms: list[str]
+    page: PageBody | None = None
+    boxes: list[ScoredBoxBody] = []
+
+
+class HeatAnswer(Answer):
+    """Heat of a page, in rows of equal cells from its top left corner, from 0 to 1; best: the hottest parts of it."""
+
+    page: PageBody
+    rows: int
+    cols: int
+    heat: list[list[float]]
+    best: list[BoxBody]
 
 
 class DocumentAnswer(Answer):

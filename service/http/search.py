@@ -1,4 +1,4 @@
-"""Routes that search and explain."""
+"""The route that searches."""
 
 from __future__ import annotations
 
@@ -9,16 +9,13 @@ from starlette.responses import Response
 
 from ...encoders.errors import InvalidInputError
 from ...retrieval.cur.options import Spent
-from ...retrieval.types import Hit, TokenMatch
+from ...retrieval.types import Hit
 from ..engine import Engine, Query, RerankQuery, Results
 from ..snippet import snippet
 from .api import BODY, Name, Serving, errors, router
 from .schemas import (
     BatchAnswer,
-    ExplainAnswer,
-    ExplainRequest,
     HitBody,
-    MatchBody,
     QueryResult,
     RerankBody,
     RerankRequest,
@@ -40,12 +37,6 @@ async def search(name: Name, body: SearchRequest, service: Serving) -> Response:
     return await service.read(lambda: _search(service.engine, name, body, service.max_budget))
 
 
-@searching.post("/explain", response_model=ExplainAnswer, responses=errors(*BODY))
-async def explain(name: Name, body: ExplainRequest, service: Serving) -> Response:
-    """Say which tokens of a document matched each token of the query, and how much each adds to the score."""
-    return await service.read(lambda: _explain(service.engine, name, body))
-
-
 def _rerank(body: SearchRequest, asked: RerankRequest, most: int) -> RerankQuery:
     """The checked wish. Raises `InvalidInputError` on budgets that are too small for `k` or beyond what is allowed."""
     budget = min(RerankQuery.budget, most) if asked.budget is None else asked.budget
@@ -63,7 +54,7 @@ def _rerank(body: SearchRequest, asked: RerankRequest, most: int) -> RerankQuery
 
 def _search(engine: Engine, name: str, body: SearchRequest, max_budget: int) -> SearchAnswer | BatchAnswer:
     rerank = None if body.rerank is None else _rerank(body, body.rerank, max_budget)
-    query = Query(body.texts, body.embeddings(), body.k, body.mode, body.filter, rerank)
+    query = Query(body.texts, body.embeddings(), body.k, body.mode, body.filter, rerank, body.collapse)
     began = time.perf_counter()
     found = engine.search(name, query)
     took_ms = round((time.perf_counter() - began) * 1000, 2)
@@ -105,30 +96,3 @@ def _snippet(text: str, query: str) -> SnippetBody:
     found = snippet(text, query)
     spans = [SpanBody(start=start, end=end) for start, end in found.matches]
     return SnippetBody(text=found.text, matches=spans, before=found.before, after=found.after)
-
-
-def _explain(engine: Engine, name: str, body: ExplainRequest) -> ExplainAnswer:
-    found = engine.explain(name, body.query, body.id)
-    return ExplainAnswer(
-        id=found.id,
-        score=found.score,
-        matches=[_match(match) for match in found.matches],
-        lexical_terms=found.lexical_terms,
-    )
-
-
-def _match(match: TokenMatch) -> MatchBody:
-    return MatchBody(
-        query_token=match.query_token,
-        document_token=match.document_token,
-        score=match.score,
-        query_text=match.query_text,
-        document_text=match.document_text,
-        query_span=_span(match.query_span),
-        document_span=_span(match.document_span),
-        field=match.field,
-    )
-
-
-def _span(span: tuple[int, int] | None) -> SpanBody | None:
-    return None if span is None else SpanBody(start=span[0], end=span[1])

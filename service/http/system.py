@@ -78,6 +78,7 @@ def _page() -> tuple[str, str]:
         hashes[tag] = " ".join(f"'sha256-{digest}'" for digest in digests)
     policy = (
         f"default-src 'none'; script-src {hashes['script']}; style-src {hashes['style']}; connect-src 'self'; "
+        "img-src blob:; "  # pictures are fetched with the key, and shown from memory
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     return html, policy

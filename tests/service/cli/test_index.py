@@ -40,6 +40,7 @@ PLAN_KEYS = {
     "seconds",
     "disk_bytes",
     "memory_bytes",
+    "ocr_pages",
     "sampled",
     "encoder",
     "codec",
@@ -173,3 +174,23 @@ def test_a_preset_is_what_tokens_are_stored_by(cli, tmp_path):
     assert "of the exact top 10" in cli("stats", path).out
     assert cli("search", path, "subject 3", "--json").json["hits"]
     assert run(cli, tmp_path / "rows.jsonl", "--codec", "balanced", "--json").json["error"]["code"] == "invalid_input"
+
+
+def test_an_index_may_keep_the_most_salient_vectors(cli, folder):
+    whole = run(cli, folder, "--json")
+    target = folder.parent / "kept.index"
+    kept = cli("index", folder, "--into", target, "--keep", 0.5, "--json")
+    assert (whole.code, kept.code) == (0, 0)
+    sizes = [cli("stats", path, "--json").json["tokens"] for path in (folder.parent / "new.index", target)]
+    assert 0.4 * sizes[0] < sizes[1] < 0.6 * sizes[0]
+    assert cli("index", folder, "--into", target).code == 0
+    for options, part in [
+        (("--into", target, "--keep", 0.3), "keeps 0.5 of its vectors"),
+        (("--into", folder.parent / "a.index", "--saliency", "distance"), "how many of them by --keep"),
+        (("--into", folder.parent / "a.index", "--keep", 0.3, "--saliency", "attention"), "tells no attention"),
+        (("--into", folder.parent / "a.index", "--keep", 2), "the share of tokens to store"),
+    ]:
+        done = cli("index", folder, *options)
+        assert done.code == 2
+        assert part in done.err
+    assert not (folder.parent / "a.index").exists()

@@ -105,10 +105,11 @@ def test_wrong_options_exit_2(cli, shared_index):
 def test_explain_json_adds_up_to_the_score_of_exact_search(cli, shared_index):
     done = cli("explain", shared_index, "dense rye", "r2", "--json")
     assert done.code == 0
-    assert done.json.keys() == {"query", "id", "score", "matches", "lexical_terms"}
+    assert done.json.keys() == {"query", "id", "score", "matches", "lexical_terms", "page", "boxes", "picture"}
+    assert (done.json["page"], done.json["boxes"], done.json["picture"]) == (None, [], None)
     matches = done.json["matches"]
     expected = {"query_token", "document_token", "score", "share", "query_text", "document_text"}
-    assert all(match.keys() == expected | {"query_span", "document_span", "field"} for match in matches)
+    assert all(match.keys() == expected | {"query_span", "document_span", "field", "box"} for match in matches)
     hits = cli("search", shared_index, "dense rye", "--mode", "exact", "--json").json["hits"]
     score = next(hit["score"] for hit in hits if hit["id"] == "r2")
     assert sum(match["score"] for match in matches) == pytest.approx(score, rel=1e-4)

@@ -133,7 +133,7 @@ def test_every_route_declares_what_it_can_answer(vector_engine: LocalEngine) -> 
     operations = [
         (path, method, operation) for path, methods in schema["paths"].items() for method, operation in methods.items()
     ]
-    assert len(operations) == 11
+    assert len(operations) == 14
     assert len({operation["operationId"] for _, _, operation in operations}) == len(operations)
     for path, method, operation in operations:
         declared = set(operation["responses"])
@@ -154,7 +154,7 @@ def test_no_schema_lets_a_client_name_a_model_or_a_path(vector_engine: LocalEngi
     requests = [s for s in schema["components"]["schemas"].values() if s.get("additionalProperties") is False]
     fields = {field for request in requests for field in request["properties"]}
     assert fields == {
-        *("query", "vectors", "k", "mode", "filter", "snippets"),
+        *("query", "vectors", "k", "mode", "collapse", "filter", "snippets"),
         *("rerank", "name", "budget", "method"),  # the name of a scorer that the server was started with
         *("id", "ids", "text", "title", "metadata", "documents"),
         *("float32", "dim"),

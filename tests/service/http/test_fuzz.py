@@ -8,15 +8,17 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from schemathesis.checks import positive_data_acceptance
+from schemathesis.checks import negative_data_rejection, positive_data_acceptance
 from schemathesis.generation import GenerationMode
 
 from latefold import Index, TokenEmbeddings
 from latefold.encoders.scorers.base import CallableScorer
+from latefold.index.storage.pages import StoredPage
 from latefold.service.engine import LocalEngine
 from latefold.service.http.app import create_app
 from latefold.service.http.auth import ApiKeys
@@ -34,7 +36,10 @@ def engine(tmp_path_factory: pytest.TempPathFactory, encoder: Any) -> Iterator[L
         Index.create(folder / "texts.index", encoder=encoder) as texts,
         Index.create(folder / "numbers.index", dim=1) as numbers,
     ):
-        texts.add([{"id": str(n), "text": f"text {n}"} for n in range(5)])
+        where = {"file": "0" * 32, "page": 1}
+        texts.add([{"id": str(n), "text": f"text {n}", "metadata": where if n else {}} for n in range(5)])
+        words, boxes = np.array([[0, 4], [5, 6]], np.int32), np.array([[0, 0, 0.5, 0.1], [0.5, 0, 1, 0.1]], np.float32)
+        texts.pages.put(where["file"], 1, StoredPage(612, 792, "text", None, words, boxes))
         vectors = TokenEmbeddings.from_list([[[1.0]], [[-1.0], [0.5]]])
         numbers.add([{"id": str(n), "text": f"number {n}"} for n in range(2)], embeddings=vectors)
         lengths = CallableScorer(lambda pairs: [float(len(document)) for _, document in pairs], "lengths")
@@ -73,13 +78,24 @@ def fuzz(api: Any, path: str, method: str, examples: int) -> None:
     cases = st.one_of(
         [operation.as_strategy(mode, path_parameters=values) for mode in modes(operation) for values in fixed]
     )
+    if any(parameter.name == "id" for parameter in operation.query):
+        cases = cases | operation.as_strategy(path_parameters={"name": "texts"}).map(of_page)
 
     @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(case=cases)
     def send(case: Any) -> None:
-        case.call_and_validate(headers={"X-API-Key": KEY}, excluded_checks=[positive_data_acceptance])
+        answer = case.call(headers={"X-API-Key": KEY})
+        # schemathesis does not know 431 for a refusal, which a long query in a URL meets before anything looks at it
+        refused = [negative_data_rejection] if answer.status_code == 431 else []
+        case.validate_response(answer, excluded_checks=[positive_data_acceptance, *refused])
 
     send()
+
+
+def of_page(case: Any) -> Any:
+    """The same request, of a document that is on a page."""
+    case.query = {**(case.query or {}), "id": "1"}
+    return case
 
 
 def modes(operation: Any) -> list[GenerationMode]:
