@@ -31,6 +31,8 @@ from .raster import picture_size, rendered_scale
 
 OCR_PIXELS = 3500
 """Longest side of an image that is read."""
+OCR_SHEET = 5000
+"""The same of a page of a PDF: larger sheets than A2 are read at a lower resolution."""
 _LISTED_PAGES = 5
 """Pages that are named with the reason why they cannot be read."""
 NO_ENGINE = "to read it, pip install 'latefold[ocr]', or install the program tesseract"
@@ -213,7 +215,7 @@ class PageReader:
 
     def _drawn(self, path: Path, kind: Kind, number: int) -> Pixels:
         if kind is Kind.PDF:
-            return self.extractor.render(path, kind.value, number, dpi=OCR_DPI)
+            return self.extractor.render(path, kind.value, number, dpi=OCR_DPI, longest=OCR_SHEET)
         return self.extractor.render(path, kind.value, number, longest=OCR_PIXELS)
 
     def _recognized(self, image: Pixels) -> Recognized:

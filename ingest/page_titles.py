@@ -14,6 +14,7 @@ _HEADING_CHARACTERS = 120
 _HEADING_WORDS = 14
 _FEW_WORDS = 5
 _HEADING_LINES = 2
+_TELLING_WORDS = 3
 _LINES = 6
 """Lines of a page among which its heading is."""
 _JUNK_TITLE = re.compile(r"(untitled.*|.*\.(docx?|rtf|indd|qxd|tex|dvi|ps|pdf)|microsoft (word|powerpoint) - .*)", re.I)
@@ -22,10 +23,15 @@ _APART = re.compile(r"[\W_]+")
 
 
 def file_title(title: str, source: str) -> str:
-    """The title in a file's metadata, with the words of the file's name where it lacks them; or these alone."""
-    name = " ".join(_APART.sub(" ", PurePosixPath(source).stem).split()) or PurePosixPath(source).name
-    if not _says_something(title):
-        return name[:_CHARACTERS]
+    """What a file is called in few words.
+
+    Its name if that has several words, as somebody gave it who had to tell it from others; else the title in its
+    metadata, with the words of the name that this lacks; else the name, such as it is.
+    """
+    words = _APART.sub(" ", PurePosixPath(source).stem).split()
+    name = " ".join(words)[:_CHARACTERS] or PurePosixPath(source).name
+    if (len(words) >= _TELLING_WORDS and not words[0].isdigit()) or not _says_something(title):
+        return name
     title = title[:_CHARACTERS]
     known = set(_APART.split(title.casefold()))
     return title if known.issuperset(name.casefold().split()) else f"{title} ({name})"

@@ -9,7 +9,7 @@ import time
 import tracemalloc
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,11 @@ from ..encoders.base import Encoder, Progress
 from ..encoders.embeddings import TokenEmbeddings
 from ..encoders.errors import LatefoldError
 from ..encoders.onnx_session import cores
+from ..encoders.pages import PageEncoder
 from ..index.storage.format import CATALOG
 from ..index.tokens.base import codec
 from ..retrieval.config import AUTO, PRESETS, IndexConfig, resolve, starting
-from ..retrieval.documents import encoded_text
+from ..retrieval.encoding import encode_documents
 from ..retrieval.index import Index
 from ..retrieval.tune import most_bytes
 from ..retrieval.types import Document
@@ -39,6 +40,8 @@ _DOCUMENTS = 256
 """Documents read of each sampled file."""
 _ENCODED = 32
 """Documents encoded."""
+_ENCODED_PAGES = 4
+"""Documents encoded where they may be page images, which take seconds each."""
 _STORED = 512
 """Documents stored in the temporary index."""
 
@@ -132,13 +135,15 @@ def plan(
 
     Raises `InvalidInputError` when a path does not exist, and what the encoder raises.
     """
-    options, config = options or IngestOptions(), config or IndexConfig()
+    config = config or IndexConfig()
+    options = replace(options or IngestOptions(), page_images=isinstance(encoder, PageEncoder))
     found = scan(paths, options)
-    strata = _read_sample(found, options, progress)
-    total = round(sum(stratum.total for stratum in strata))
-    if progress is not None:
-        progress("encode", 0, None)
-    cost = _measure(strata, encoder, config)
+    with SourceReader(options, sample=True) as reader:
+        strata = _read_sample(reader, found, progress)
+        total = round(sum(stratum.total for stratum in strata))
+        if progress is not None:
+            progress("encode", 0, None)
+        cost = _measure(strata, encoder, config)  # page images are drawn by the reader
     seconds = total * cost.seconds + sum(stratum.total * stratum.seconds_per_document for stratum in strata)
     seconds += sum(stratum.ocr_pages * stratum.seconds_per_page for stratum in strata) / cores()
     parts = {name: round(total * size) for name, size in cost.disk.items()}
@@ -174,17 +179,16 @@ def _presets(tokens: int, dim: int) -> list[PlannedPreset]:
     return found
 
 
-def _read_sample(found: Scan, options: IngestOptions, progress: Progress | None) -> list[_Stratum]:
+def _read_sample(reader: SourceReader, found: Scan, progress: Progress | None) -> list[_Stratum]:
     """Read some files of each kind; the others are taken to give as many documents per byte."""
     by_kind: dict[Kind, list[FoundFile]] = defaultdict(list)
     for file in found.files:
         by_kind[file.kind].append(file)
     strata: list[_Stratum] = []
-    with SourceReader(options, sample=True) as reader:
-        for done, files in enumerate(by_kind.values()):
-            if progress is not None:
-                progress("sample", done, len(by_kind))
-            strata.append(_read_stratum(reader, files))
+    for done, files in enumerate(by_kind.values()):
+        if progress is not None:
+            progress("sample", done, len(by_kind))
+        strata.append(_read_stratum(reader, files))
     return strata
 
 
@@ -226,7 +230,9 @@ def _count(reader: SourceReader, file: FoundFile) -> tuple[list[Document], float
     documents = list(islice(reader.cut(passages, file.relative), _DOCUMENTS))
     characters = sum(len(passage.text) for passage in passages)
     count = float(len(documents))
-    if len(documents) == _DOCUMENTS:
+    if passages and passages[0].whole:
+        count = float(len(passages))
+    elif len(documents) == _DOCUMENTS:
         count *= characters / max(1, sum(len(document.text) for document in documents))
     if len(passages) == limit:
         lines = 1.0
@@ -238,22 +244,25 @@ def _count(reader: SourceReader, file: FoundFile) -> tuple[list[Document], float
 
 def _measure(strata: Sequence[_Stratum], encoder: Encoder, config: IndexConfig) -> _Cost:
     """Encode and compress a few documents and store more of them, as a build does, and see what it takes."""
-    documents = _stratified(strata, _ENCODED)
+    documents = _stratified(strata, _ENCODED_PAGES if isinstance(encoder, PageEncoder) else _ENCODED)
     if not documents:
         return _Cost()
-    texts = [encoded_text(document) for document in documents]
-    _fold(encoder.encode_documents(texts[:1]), config)  # loads the model, compiles kernels
+
+    def encoded(documents: Sequence[Document]) -> TokenEmbeddings:
+        return encode_documents(encoder, documents, None, attention=False).embeddings
+
+    _fold(encoded(documents[:1]), config)  # loads the model, compiles kernels
     started = time.perf_counter()
-    embeddings = encoder.encode_documents(texts)
+    embeddings = encoded(documents)
     tokens, vectors = _fold(embeddings, config)
-    seconds = (time.perf_counter() - started) / len(texts)
+    seconds = (time.perf_counter() - started) / len(documents)
     tracemalloc.start()
-    _fold(encoder.encode_documents(texts), config)
+    _fold(encoded(documents), config)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    disk = {"tokens": tokens / len(texts), "vectors": vectors / len(texts)}
+    disk = {"tokens": tokens / len(documents), "vectors": vectors / len(documents)}
     disk["catalog"] = _catalog_bytes(_stratified(strata, _STORED))
-    return _Cost(len(embeddings.vectors) / len(texts), seconds, disk, peak / len(texts))
+    return _Cost(len(embeddings.vectors) / len(documents), seconds, disk, peak / len(documents))
 
 
 def _fold(embeddings: TokenEmbeddings, config: IndexConfig) -> tuple[int, int]:

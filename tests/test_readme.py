@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from page_files import write_pdf
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -27,6 +28,7 @@ def workplace(tmp_path_factory):
     (folder / "docs").mkdir()
     for name in ("ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md"):
         shutil.copy(ROOT / name, folder / "docs")
+    write_pdf(folder / "docs" / "guide.pdf")
     queries = re.findall(
         r"^#+ (.+)$", "\n".join(path.read_text() for path in (folder / "docs").iterdir()), re.MULTILINE
     )

@@ -1,8 +1,9 @@
 """`python -m latefold.eval.pages.gallery --data DATA`: pages that answer questions, with their heat; written as a page.
 
-The questions were written by looking at the pages, before any search, and none was exchanged afterwards. The PDFs are
-those of the known-item collection, whose indexes are made in the cache on the first run: minutes, and a second a page
-and processor for scans. The same versions of everything on the same machine write the same bytes.
+The questions were written after looking at the pages and before any search; none was exchanged afterwards. The PDFs are
+those of the known-item collection, and the indexes those that `python -m latefold.eval.pages` makes in the cache; where
+they are not there yet, that takes minutes, and a second a page and processor for scans. The same versions of everything
+on the same machine write the same bytes.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from ... import __version__
 from ...encoders.errors import InvalidInputError, StorageError
 from ...encoders.pages import Boxes, Pixels
 from ...ingest.extractor import Extractor
-from ...ingest.folder import ingest
 from ...ingest.ocr import available_engines
 from ...ingest.options import IngestOptions
 from ...retrieval.heat import best_regions
@@ -35,6 +36,7 @@ from ..corpora import Place
 from ..markdown import page as joined
 from ..markdown import table
 from .collection import KNOWN, SCANS, PageCollection, open_pages
+from .routes import _indexed
 
 PROGRAM: Final = "python -m latefold.eval.pages.gallery"
 NAME: Final = "pages-gallery"
@@ -46,18 +48,21 @@ _QUALITIES: Final = (80, 70, 60, 50, 40, 30)
 _TOP: Final = 10
 
 _INTRODUCTION: Final = (
-    "What a search shows of the page it found. Each question was put to an index of all {pages} pages of the "
-    "known-item collection ([pages.md](pages.md)), in the usual mode, a hit a page. Colour is heat: how much of the "
-    "question the words there answer, by the stored vectors of their tokens (`retrieval/heat.py`); lines enclose the "
-    "hottest parts, at most three. Nothing in the index or the encoder is made for these questions. They were written "
-    "by looking at the pages, before any search, and none was exchanged afterwards. Where the answer stands was marked "
-    "by hand; whether the heat is there is computed: the answer counts as outlined if most of an outline is in it, or "
-    "most of it in an outline. Six pages say how it looks, not how good it is: for that see the tables of pages.md."
+    "What a search shows of a page. Each question was put to an index of all {pages} pages of the known-item "
+    "collection (see [pages.md](pages.md)), or of the same pages as pictures, in the usual mode, a hit a page. Colour "
+    "is heat: how much of the question the words there match, by the stored vectors of their tokens "
+    "(`retrieval/heat.py`). Lines enclose the hottest parts, at most three.\n\n"
+    "The questions were written after looking at the pages and before any search, with few of their words; none was "
+    "exchanged afterwards. Where the answer stands was marked before any heat was seen. Ranks and shares are computed, "
+    "remarks written looking at the pictures. Heat shows where words like those of the question stand side by "
+    "side: often that is beside the answer, not on it. So few pages say how it looks and not how good it is; for that "
+    "see the tables of pages.md."
 )
 _RIGHTS: Final = (
     "The pictures show pages of these documents, changed in nothing but size and by the colours and lines on them. "
-    "They are under the licences of the documents, and not that of latefold. The PDFs are in packages of Debian 12, "
-    "whose `/usr/share/doc/PACKAGE/copyright` names the authors and has the licences in full."
+    "They are under the licences of the documents, not under that of latefold; the notices that go with them are in "
+    "[pages-gallery-licences.txt](pages-gallery-licences.txt). The PDFs are in packages of Debian 12, whose sources "
+    "`apt-get source PACKAGE` brings."
 )
 
 
@@ -65,53 +70,65 @@ _RIGHTS: Final = (
 class Example:
     """A question about a page.
 
-    kind: of the place that answers. file: name of the PDF without its ending; page: from 1. answer: where on the page
-    the answer stands, marked by hand. look: what is to be seen there. scanned: whether the page is a picture.
+    kind: of the place that answers. file: name of the PDF without its ending; page: from 1. authors: as its title page
+    has them. answer: where on the page the answer stands. remark: what the answer is, and what is to be seen in the
+    picture. scanned: whether the page is a picture.
     """
 
     kind: str
     question: str
     file: str
     page: int
+    authors: str
     answer: Box
-    look: str
+    remark: str
     scanned: bool = False
 
 
 EXAMPLES: Final = (
     Example(
         "Running text, scanned", "How close do two runs have to be before I can stop?", "mrbayes", 32,
+        "Fredrik Ronquist, John Huelsenbeck, Maxim Teslenko, Johan Nylander",
         (0.17, 0.737, 0.87, 0.79),
-        "The answer is a sentence near the end of the last paragraph: below 0.01 is very good. The page is a picture, "
-        "read by OCR.",
+        "The page is a picture, read by OCR. The answer is a sentence near the end of the last paragraph: below 0.01 "
+        "is very good. It has next to no heat; *runs*, *two runs* and *Stop* have it, further up.",
         scanned=True,
     ),
     Example(
         "A table", "What does minus ten divided by three give if the result is rounded down?", "yosys", 43,
+        "Claire Xenia Wolf",
         (0.28, 0.495, 0.8, 0.615),
-        "The answer is -4, in the first line of the second table, under *Flooring*.",
+        "The answer is -4, in the first line of the second table, under *Flooring*. That line is outlined, but only up "
+        "to -3, which is the answer for the other way of rounding.",
     ),
     Example(
         "A figure with a caption", "Along which path are the blocks inside a super block visited?", "theora", 25,
+        "Xiph.org Foundation",
         (0.22, 0.15, 0.69, 0.49),
-        "The answer is the drawing, and its caption names the curve. The arrows are no text, so that they have no "
-        "vectors and cannot be warm.",
+        "The answer is the drawing, and its caption names the curve. The caption is outlined, in the words that it "
+        "shares with the question; *Hilbert curve* is faint. Arrows are no text: they have no vectors, hence no heat.",
     ),
     Example(
         "A slide", "Where do I put commands that add a system user when a package is installed?",
         "packaging-tutorial", 37,
+        "Lucas Nussbaum",
         (0.03, 0.17, 0.97, 0.375),
-        "The answer is in the second and third points: in maintainer scripts.",
+        "The answer is in the third point, maintainer scripts, which serve the second. *System users* in the second "
+        "is hot, the answer itself is not.",
     ),
     Example(
         "Code", "How can I read several separate cells of a matrix in one step?", "r-lang", 24,
+        "R Core Team",
         (0.15, 0.58, 0.86, 0.86),
-        "The answer is the paragraph on a matrix as an index, and the session below it, down to `m[i]`.",
+        "The answer is the paragraph on a matrix as an index, and the session below it, down to `m[i]`. Single words "
+        "are hot all over the page: *single*, *each*, *matrix*; `m[i]` is not.",
     ),
     Example(
         "A drawing with labels", "How many volts feed the motor in the speed controller circuit?", "xfig-howto", 14,
+        "Peter Hiscocks",
         (0.82, 0.32, 0.88, 0.36),
-        "The answer is a label at the right edge of the drawing: 5VDC, the supply.",
+        "The answer is a label at the right edge of the drawing: 5VDC, the supply. The names of the circuit are hot, "
+        "in its box and in the caption; nothing links *volts* with 5VDC.",
     ),
 )  # fmt: skip
 
@@ -120,15 +137,17 @@ EXAMPLES: Final = (
 class Shown:
     """An example as it came out.
 
-    rank: of the page, from 1; None where it is not among the first. first: the page that was, as file and number.
-    outlined: number of outlined parts. covering: which of them, from 1, is where the answer stands; None for none.
+    rank: of the page, from 1; None where it is not among the first. first: file and page of the first hit. heat,
+    vectors: what share of the page's heat, and of its vectors, is where the answer stands. hottest: whether the first
+    outlined part is there.
     """
 
     example: Example
     rank: int | None
-    first: str
-    outlined: int
-    covering: int | None
+    first: tuple[str, int | None] | None
+    heat: float
+    vectors: float
+    hottest: bool
     picture: str
 
 
@@ -150,7 +169,8 @@ def write(place: Place, out: Path, examples: Sequence[Example] = EXAMPLES) -> Pa
     found: dict[Example, Shown] = {}
     for scanned, collection in sorted(collections.items()):
         command.say(f"the index of {collection.name}")
-        with _indexed(collection, place) as index, Extractor(IngestOptions().extract_seconds, _MEMORY) as extractor:
+        index, _ = _indexed(collection, place)
+        with index, Extractor(IngestOptions().extract_seconds, IngestOptions().extract_bytes) as extractor:
             for number, example in enumerate(chosen, 1):
                 if example.scanned == scanned:
                     command.say(example.question)
@@ -159,21 +179,8 @@ def write(place: Place, out: Path, examples: Sequence[Example] = EXAMPLES) -> Pa
     return command.write(out / f"{NAME}.md", lambda: _page([found[example] for example in chosen], sources, pages))
 
 
-_MEMORY: Final = IngestOptions().extract_bytes
-
-
 def _any(collections: Mapping[bool, PageCollection]) -> PageCollection:
     return next(iter(collections.values()))
-
-
-def _indexed(collection: PageCollection, place: Place) -> Index:
-    """The index of a collection in the cache, made as `latefold index` does; unchanged files are not read again."""
-    path = place.cache / "pages" / "gallery" / f"{collection.name}.index"
-    index = Index.open(path) if path.is_dir() else Index.create(path, encoder=place.encoder)
-    done = ingest(index, [collection.pdfs])
-    if index.stats().calibration is None or done.added or done.deleted:
-        index.calibrate()
-    return index
 
 
 def _shown(example: Example, index: Index, collection: PageCollection, extractor: Extractor, picture: Path) -> Shown:
@@ -191,8 +198,16 @@ def _shown(example: Example, index: Index, collection: PageCollection, extractor
         picture.write_bytes(webp(draw_heatmap(np.ascontiguousarray(pixels), boxes, heat, best=best)))
     except OSError as error:
         raise StorageError(f"{picture} cannot be written: {error.strerror}") from error
-    first = f"page {hits[0].page} of {Path(hits[0].source or '').stem}" if hits else "none"
-    return Shown(example, rank, first, len(best), covering(best, example.answer), picture.name)
+    inside = within(boxes, example.answer)
+    return Shown(
+        example=example,
+        rank=rank,
+        first=(Path(hits[0].source or "").stem, hits[0].page) if hits else None,
+        heat=float(heat[inside].sum() / max(float(heat.sum()), 1e-9)),
+        vectors=float(inside.mean()) if len(inside) else 0.0,
+        hottest=bool(within(best[:1], example.answer).any()),
+        picture=picture.name,
+    )
 
 
 def _is_of(example: Example, hit: Hit) -> bool:
@@ -213,14 +228,12 @@ def _longest(explanation: Explanation) -> int:
     return round(WIDTH * max(1.0, explanation.page.height / explanation.page.width))
 
 
-def covering(parts: Boxes, answer: Box) -> int | None:
-    """The first of `(n, 4)` boxes, from 1, of which more than half is in the answer, or the other way round."""
-    own = np.asarray(answer, np.float32)
-    common = np.minimum(parts[:, 2:], own[2:]) - np.maximum(parts[:, :2], own[:2])
-    shared = np.prod(np.maximum(common, 0), axis=1)
-    smaller = np.minimum(np.prod(parts[:, 2:] - parts[:, :2], axis=1), np.prod(own[2:] - own[:2]))
-    covers = np.flatnonzero(shared > 0.5 * smaller)
-    return int(covers[0]) + 1 if len(covers) else None
+def within(boxes: Boxes, place: Box) -> npt.NDArray[np.bool_]:
+    """`(n,)`: which of `(n, 4)` boxes have their middle in a place."""
+    left, top, right, bottom = place
+    across, down = (boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2
+    inside: npt.NDArray[np.bool_] = (left <= across) & (across <= right) & (top <= down) & (down <= bottom)
+    return inside
 
 
 def webp(pixels: Pixels) -> bytes:
@@ -240,7 +253,7 @@ def webp(pixels: Pixels) -> bytes:
 def _page(shown: Sequence[Shown], sources: Mapping[str, Mapping[str, Any]], pages: int) -> str:
     sections = {"# Pages and what matched": f"{_INTRODUCTION.format(pages=pages)}\n\n{_overview(shown)}"}
     for number, item in enumerate(shown, 1):
-        sections[f"## {number}. {item.example.kind}"] = _section(item, sources[item.example.file])
+        sections[f"## {number}. {item.example.kind}"] = _section(item, sources)
     versions = ", ".join(f"{name} {version(name)}" for name in ("pypdfium2", "pillow", "onnxruntime"))
     engines = available_engines()
     read = f"scans read by {engines[0]}" if engines else "without scans, since no OCR engine was installed"
@@ -255,47 +268,49 @@ def _page(shown: Sequence[Shown], sources: Mapping[str, Mapping[str, Any]], page
 
 
 def _overview(shown: Sequence[Shown]) -> str:
-    right = sum(item.rank == 1 for item in shown)
-    hot = sum(item.covering is not None for item in shown)
+    first = sum(item.rank == 1 for item in shown)
+    found = sum(item.rank is not None for item in shown)
+    hot = sum(item.hottest for item in shown)
     return (
-        f"The page is the first hit for {right} of {len(shown)} questions, and the answer is outlined on {hot} pages."
+        f"Of {len(shown)} pages {found} are among the first {_TOP} hits, and {first} the first hit. On {hot} of them "
+        "the hottest part is where the answer stands."
     )
 
 
-def _section(item: Shown, source: Mapping[str, Any]) -> str:
+def _section(item: Shown, sources: Mapping[str, Mapping[str, Any]]) -> str:
     example = item.example
+    source = sources[example.file]
     rank = f"rank {item.rank}" if item.rank else f"not among the first {_TOP}"
-    if item.rank != 1:
-        rank += f" (the first is {item.first})"
-    facts = f"{source['title']} (`{source['package']}`, {source['licence']}), page {example.page} of the file: {rank}."
+    if item.rank != 1 and item.first is not None:
+        file, number = item.first
+        rank += f" (the first is page {number} of *{sources[file]['title'] if file in sources else file}*)"
+    facts = (
+        f"*{source['title']}* (`{source['package']}`, {source['licence']}), page {example.page} of the file: {rank}."
+    )
     return "\n\n".join(
         [
             f"> {example.question}",
             facts,
-            f"{example.look} {_verdict(item)}",
+            f"{example.remark} {_measured(item)}",
             f"![Page {example.page} of {source['title']}, with heat]({item.picture})",
         ]
     )
 
 
-def _verdict(item: Shown) -> str:
-    if item.covering is None:
-        return "**The heat is off: the answer is not outlined.**"
-    if item.outlined == 1:
-        return "It is outlined, and nothing else."
-    return f"It is outlined, as the {('first', 'second', 'third')[item.covering - 1]} of {item.outlined} parts."
+def _measured(item: Shown) -> str:
+    shares = (
+        f"The place of the answer has {item.vectors:.0%} of the vectors of the page and {item.heat:.0%} of its heat"
+    )
+    return f"{shares}; the hottest part is {'there' if item.hottest else 'elsewhere: **the heat is off**'}."
 
 
 def _documents(shown: Sequence[Shown], sources: Mapping[str, Mapping[str, Any]]) -> str:
-    numbers: dict[str, list[str]] = {}
+    lines = []
     for number, item in enumerate(shown, 1):
-        numbers.setdefault(item.example.file, []).append(str(number))
-    lines = [
-        [", ".join(own), sources[file]["title"], f"`{sources[file]['package']}` {sources[file]['version']}",
-         f"`/{sources[file]['path']}`", sources[file]["licence"]]
-        for file, own in numbers.items()
-    ]  # fmt: skip
-    return table(["pictures", "document", "package", "file", "licence"], lines, left=5)
+        source = sources[item.example.file]
+        package = f"`{source['package']}` {source['version']}, `/{source['path']}`"
+        lines.append([str(number), source["title"], item.example.authors, package, source["licence"]])
+    return table(["picture", "document", "authors", "package and file", "licence"], lines, left=5)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -103,10 +104,12 @@ def index(
     "deleted", "vanished", "pruned", "skipped": [{"source", "reason"}], "failed": [{"source", "reason"}], "bytes",
     "seconds", "dry_run", "ok", "calibration", "plan"}; "plan" is that of `plan` for a dry run of a new index.
     """
+    from ...encoders.pages import PageEncoder
     from ...ingest.options import IngestOptions
 
     check_sources(sources)
     options = IngestOptions(include=include, exclude=exclude, ocr=ocr, thumbnails=thumbnails)
+    check_engine(options)
     config = new_config(codec, target_recall, keep, saliency)
     target = open_target(into, encoder, codec, config, threads=threads, offline=offline, dry_run=dry_run)
     planned = None
@@ -114,6 +117,7 @@ def index(
         with output.progress() as report:
             if target is None:
                 loaded = load_named(encoder, threads=threads, offline=offline)
+                options = replace(options, page_images=isinstance(loaded, PageEncoder))
                 planned = make_plan(sources, options, loaded, codec, report)
             done = bring_up_to_date(
                 target, sources, options, report, prune=prune, dry_run=dry_run, target_recall=target_recall
@@ -171,6 +175,15 @@ def check_sources(sources: Sequence[Path]) -> None:
     for source in sources:
         if not source.exists():
             raise InvalidInputError(f"there is no file or folder {source}")
+
+
+def check_engine(options: IngestOptions) -> None:
+    """Raise `InvalidInputError` or `MissingExtraError` for an OCR engine that is not there, before anything is made."""
+    from ...ingest.ocr import find_engine
+
+    if options.ocr not in ("auto", "off"):
+        with find_engine(options.ocr) or nullcontext():
+            pass
 
 
 def open_target(

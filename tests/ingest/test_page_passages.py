@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ from PIL import Image
 from stencil import Stencil, picture, scan
 
 from latefold import Index
+from latefold.index.storage.pages import PAGES
 from latefold.ingest import sources
 from latefold.ingest.extractor import Extractor
 from latefold.ingest.folder import ingest
+from latefold.ingest.ledger import Ledger
 from latefold.ingest.options import IngestOptions, Kind
 from latefold.ingest.page_passages import PageReader
 from latefold.ingest.sources import file_hash
@@ -133,6 +136,68 @@ def test_an_engine_that_comes_later_reads_what_was_left(index: Index, tmp_path: 
     assert ingest(index, [path]).added == 0
     monkeypatch.setattr(sources, "find_engine", lambda *_, **__: Stencil())
     assert ingest(index, [path]).added == 1
+
+
+def test_another_engine_reads_again_and_another_version_does_not(
+    index: Index, tmp_path: Path, engine: Stencil, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = scan(tmp_path / "scan.pdf", 1, 2)
+    ingest(index, [path])
+    for name, reads in (("stencil 2", 2), ("template 1", 4), ("template 1", 4)):
+        monkeypatch.setattr(engine, "name", name)
+        ingest(index, [path])
+        assert engine.reads == reads
+
+
+def test_the_pages_of_a_lost_store_are_read_again(index: Index, tmp_path: Path, engine: Stencil, pdf: Any) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    pdf.text(docs / "text.pdf", [["Penguins dive."]])
+    scan(docs / "scan.pdf", 1)
+    (docs / "bread.txt").write_text("Bread is baked.")
+    ingest(index, [docs])
+    (index.path / PAGES).unlink()
+    assert ingest(index, [docs], dry_run=True).unchanged_files == 3
+    report = ingest(index, [docs])
+    assert (report.unchanged_files, report.unchanged, report.updated, engine.reads) == (1, 2, 0, 2)
+    assert index.pages.count() == 2
+    assert ingest(index, [docs]).unchanged_files == 3
+
+
+def test_a_file_whose_name_is_not_text_has_a_place(index: Index, tmp_path: Path, pdf: Any) -> None:
+    path = Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9.pdf"))
+    try:
+        pdf.text(path, [["Penguins dive."]])
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    report = ingest(index, [path])
+    assert (report.ok, report.added) == (True, 1)
+    assert index.pages.place(file_hash(path)) == (path, "pdf")
+
+
+def test_a_large_sheet_is_read_at_a_lower_resolution(index: Index, tmp_path: Path, engine: Stencil) -> None:
+    path = tmp_path / "poster.pdf"
+    picture(4).save(path, resolution=9)  # 2400 x 3200 points
+    report = ingest(index, [path])
+    assert (report.ok, report.added, engine.reads) == (True, 1, 1)
+    assert index.get("poster.pdf#0").text == "penguin penguin penguin penguin"
+
+
+def test_a_page_that_cannot_be_drawn_is_said_and_keeps_its_text(tmp_path: Path, pdf: Any) -> None:
+    path = pdf.text(tmp_path / "docs.pdf", [["Penguins dive."]])
+    options = IngestOptions(page_images=True, image_pixels=300)
+    ledger = Ledger(lambda _: None, ())
+    with Extractor(30, 1536 << 20) as extractor:
+        (passage,) = PageReader(options, extractor, ledger, None, 1).passages(path, Kind.PDF, "docs.pdf", "f")
+        path.write_bytes(b"%PDF-1.4\nnothing here")
+        assert passage.image is not None
+        pixels = passage.image.load()
+    assert [pixels.shape[1], pixels.shape[0]] == passage.metadata["page_image"]
+    assert (pixels == 255).all()
+    assert passage.text == "Penguins dive."
+    ((source, reason),) = [(note.source, note.reason) for note in ledger.failed]
+    assert source == "docs.pdf"
+    assert reason.startswith("page 1 is indexed as an empty one, since it cannot be drawn: not a readable PDF")
 
 
 def test_a_dry_run_reads_nothing_by_ocr_and_writes_nothing(index: Index, tmp_path: Path, engine: Stencil) -> None:

@@ -10,7 +10,9 @@ from latefold.ingest.page_titles import file_title, page_heading, page_title
 @pytest.mark.parametrize(
     ("title", "source", "want"),
     [
-        ("ADBE 10-K FY22", "filings/ADOBE_2022_10K.pdf", "ADBE 10-K FY22 (ADOBE 2022 10K)"),
+        ("ADBE 10-K FY22", "filings/ADOBE_2022_10K.pdf", "ADOBE 2022 10K"),
+        ("Annual report", "adobe-2022.pdf", "Annual report (adobe 2022)"),
+        ("Annual report", "2022_01_31_0007.pdf", "Annual report (2022 01 31 0007)"),
         ("The R language definition", "r/R-lang.pdf", "The R language definition (R lang)"),
         ("Packaging tutorial", "packaging-tutorial.pdf", "Packaging tutorial"),
         ("0001018724-18-000005", "AMAZON_2017_10K.pdf", "AMAZON 2017 10K"),

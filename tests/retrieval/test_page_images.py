@@ -153,9 +153,7 @@ def test_every_match_has_a_place_and_the_page_can_be_drawn(tmp_path: Path, check
 
 
 @pytest.mark.parametrize("saliency", ["attention", "distance"])
-def test_the_salient_patches_alone_may_be_kept(
-    tmp_path: Path, checkpoint: Path, docs: Path, saliency: Any
-) -> None:
+def test_the_salient_patches_alone_may_be_kept(tmp_path: Path, checkpoint: Path, docs: Path, saliency: Any) -> None:
     report = build(tmp_path / "index", checkpoint, docs, IndexConfig(codec="lvq8", keep=0.4, saliency=saliency))
     assert (report.ok, report.added) == (True, 4)
     with Index.open(tmp_path / "index") as index:
@@ -184,10 +182,13 @@ def test_what_did_not_change_is_not_encoded_again(
     build(tmp_path / "index", checkpoint, docs)
     encoder: Any = load_encoder(checkpoint)
     calls: list[int] = []
-    encode = type(encoder).encode_images
-    monkeypatch.setattr(
-        type(encoder), "encode_images", lambda self, images, *a, **k: calls.append(len(images)) or encode(self, images)
-    )
+    encode = encoder.encode_images
+
+    def counted(images: list[Pixels], **options: Any) -> Any:
+        calls.append(len(images))
+        return encode(images, **options)
+
+    monkeypatch.setattr(encoder, "encode_images", counted)
     with Index.open(tmp_path / "index", encoder=encoder) as index:
         report = ingest(index, [docs], OPTIONS)
         assert (report.unchanged_files, report.added, calls) == (3, 0, [])
@@ -252,6 +253,10 @@ def test_the_command_line_indexes_looks(tmp_path: Path, folders: dict[str, Path]
         return json.loads(done.stdout)
 
     into = tmp_path / "looks.index"
+    planned = run("plan", docs, "--encoder", folders["colqwen2"], "--no-progress")
+    assert (planned["documents"], planned["ocr_pages"]) == (4, 0)
+    rehearsed = run("index", docs, "--into", into, "--encoder", folders["colqwen2"], "--no-progress", "--dry-run")
+    assert (rehearsed["added"], rehearsed["skipped"], into.exists()) == (4, [], False)
     report = run("index", docs, "--into", into, "--encoder", folders["colqwen2"], "--no-progress")
     assert (report["added"], report["skipped"], report["failed"]) == (4, [], [])
     hits = run("search", into, "a red square", "--collapse", "page")["hits"]

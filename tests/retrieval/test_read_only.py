@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
-from workload import Operation, contents, create
+from workload import Operation, contents, create, embeddings
 from zygote import Zygote
 
-from latefold import Index
+from latefold import Document, Index
+from latefold.index.storage.pages import PAGES, StoredPage
 
 
 @pytest.fixture
@@ -73,3 +75,21 @@ def test_an_index_that_another_account_is_writing(zygote: Zygote, public_path: P
         (report,) = zygote.run("read_only", path=public_path)
         assert report["found"] == {"d1": 1, "d2": 1}
         assert report["refused"] == "StorageError"
+
+
+def test_pages_are_read_by_whoever_may_read_the_index(zygote: Zygote, public_path: Path) -> None:
+    file = "f" * 32
+    page = StoredPage(300, 400, "ocr", "penguin", np.array([[0, 7]], np.int32), np.ones((1, 4), np.float32), b"webp")
+    with create(public_path) as index:
+        index.add([Document("d1", "penguin", metadata={"file": file, "page": 1})], embeddings=embeddings([("d1", 1)]))
+        index.pages.put(file, 1, page)
+        index.pages.remember(file, Path("scan.pdf"), "pdf")
+    protect(public_path)
+    (report,) = zygote.run("read_only_pages", path=public_path, document="d1", file=file)
+    assert report == {"place": [1, 300.0, "ocr"], "thumbnail": "webp", "seen": "scan.pdf", "refused": "StorageError"}
+    unprotect(public_path)
+    (public_path / PAGES).unlink()
+    protect(public_path)
+    (report,) = zygote.run("read_only_pages", path=public_path, document="d1", file=file)
+    assert report == {"place": None, "thumbnail": None, "seen": "None", "refused": "StorageError"}
+    unprotect(public_path)

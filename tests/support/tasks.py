@@ -131,13 +131,39 @@ def write_under_limits(path: str, limits: list[int]) -> None:
         say({"limit": limit, "failures": failures, "sound": bool(sound)})
 
 
-def read_only(path: str) -> None:
-    """Read an index as an account that may not write to it."""
+def become_nobody() -> None:
+    """Give up the rights of root, where this process has them."""
     if os.geteuid() == 0:
         nobody = pwd.getpwnam("nobody")
         os.setgroups([])
         os.setgid(nobody.pw_gid)
         os.setuid(nobody.pw_uid)
+
+
+def read_only_pages(path: str, document: str, file: str) -> None:
+    """Explain a document that is a page of a file, and read the page, as an account that may not write."""
+    become_nobody()
+    with Index.open(path) as index:
+        found = index.explain(None, document, embeddings=embeddings([(document, 1)]))
+        page = index.pages.get(file, 1)
+        index.verify()
+        try:
+            index.pages.remember(file, Path("elsewhere.pdf"), "pdf")
+        except LatefoldError as error:
+            refused = type(error).__name__
+        say(
+            {
+                "place": found.page and [found.page.number, found.page.width, found.page.origin],
+                "thumbnail": page and page.thumbnail.decode(),
+                "seen": str((index.pages.place(file) or [None])[0]),
+                "refused": refused,
+            }
+        )
+
+
+def read_only(path: str) -> None:
+    """Read an index as an account that may not write to it."""
+    become_nobody()
     with Index.open(path) as index:
         found = contents(index)
         index.verify()

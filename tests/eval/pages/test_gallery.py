@@ -14,7 +14,7 @@ from PIL import Image
 from latefold.encoders.errors import InvalidInputError
 from latefold.eval.corpora import Place
 from latefold.eval.pages import gallery
-from latefold.eval.pages.gallery import EXAMPLES, MAX_BYTES, NAME, WIDTH, Example, covering, main, webp, write
+from latefold.eval.pages.gallery import EXAMPLES, MAX_BYTES, NAME, WIDTH, Example, main, webp, within, write
 from latefold.eval.pages.sources import SOURCES
 
 from .conftest import page_lines, write_pdf
@@ -22,7 +22,7 @@ from .conftest import page_lines, write_pdf
 TOP = (0.1, 0.08, 0.9, 0.13)
 """Where the lines of a page of `write_pdf` are."""
 LEGAL = "Stones of the regions", "stones-doc", "1-1", "CC0-1.0"
-EXAMPLE = Example("Text", "where are samples of marble to be found", "stones", 1, TOP, "The last line.")
+EXAMPLE = Example("Text", "where are samples of marble to be found", "stones", 1, "A. Mason", TOP, "The last line.")
 
 
 @pytest.fixture(scope="module")
@@ -58,14 +58,14 @@ def test_writes_a_page_with_pictures_the_same_every_time(place, tmp_path) -> Non
     for name in names:
         assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
     page = (folders[0] / f"{NAME}.md").read_text()
-    assert all(part in page for part in LEGAL)
+    assert all(part in page for part in (*LEGAL, "A. Mason"))
     assert f"]({NAME}-3.webp)" in page
     first, second, third = page.split("\n## ")[1:4]
     assert ": rank 1." in first
-    assert "It is outlined" in first
-    assert "The heat is off" in second
-    assert "(the first is page 1 of stones)" in third
-    assert "The page is the first hit for 2 of 3 questions, and the answer is outlined on" in page
+    assert "100% of its heat; the hottest part is there." in first
+    assert "0% of its heat; the hottest part is elsewhere: **the heat is off**." in second
+    assert "(the first is page 1 of *Stones of the regions*)" in third
+    assert "Of 3 pages 3 are among the first 10 hits, and 2 the first hit. On 2 of them" in page
     assert str(place.data) not in page
 
 
@@ -101,19 +101,10 @@ def test_the_command_says_what_is_missing(tmp_path, capsys) -> None:
     assert capsys.readouterr().err.startswith("error: ")
 
 
-@pytest.mark.parametrize(
-    ("parts", "expected"),
-    [
-        ([], None),
-        ([(0.0, 0.0, 0.5, 0.1)], None),
-        ([(0.2, 0.2, 0.4, 0.25)], 1),
-        ([(0.0, 0.0, 0.5, 0.1), (0.0, 0.0, 1.0, 1.0)], 2),
-        ([(0.0, 0.2, 0.2, 0.3)], None),
-        ([(0.3, 0.2, 0.6, 0.3)], 1),
-    ],
-)
-def test_an_answer_is_covered_by_more_than_half(parts, expected) -> None:
-    assert covering(np.array(parts, np.float32).reshape(-1, 4), (0.1, 0.2, 0.5, 0.4)) == expected
+def test_boxes_are_where_their_middle_is() -> None:
+    boxes = np.array([(0, 0, 0.5, 0.1), (0.2, 0.2, 0.4, 0.3), (0.3, 0.2, 0.9, 0.3), (0, 0, 1, 0.6)], np.float32)
+    assert within(boxes, (0.1, 0.2, 0.5, 0.4)).tolist() == [False, True, False, True]
+    assert within(boxes[:0], (0.1, 0.2, 0.5, 0.4)).tolist() == []
 
 
 def test_pictures_are_small_even_of_noise() -> None:
@@ -142,7 +133,11 @@ def test_every_example_is_about_a_page_of_the_collection() -> None:
 def test_reports_in_the_tree_are_what_the_examples_make() -> None:
     reports = Path(gallery.__file__).parent.parent / "reports"
     page = (reports / f"{NAME}.md").read_text()
+    notices = (reports / f"{NAME}-licences.txt").read_text()
+    packages = {source.name: source.package for source in SOURCES}
     for number, example in enumerate(EXAMPLES, 1):
         picture = reports / f"{NAME}-{number}.webp"
         assert f"> {example.question}" in page
         assert 0 < picture.stat().st_size <= 90_000
+        assert example.authors in page
+        assert f"{packages[example.file]}\n" in notices
