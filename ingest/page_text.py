@@ -26,6 +26,7 @@ _UNICODE_HYPHEN = 2
 _WORD = re.compile("[^\\s\0\ufffe]+\ufffe?")
 _BROKEN = re.compile("\ufffe(?:\r\n?|\n)?([^\\W\\d_]*)")
 _LETTERS = re.compile(r"[^\W\d_]+")
+_LEADER = re.compile(r" *[.·…‥_](?: ?[.·…‥_]){4,} *")
 _CR, _LF = 13, 10
 _Codes = npt.NDArray[np.uint32]
 _Corners = npt.NDArray[np.float64]
@@ -46,7 +47,7 @@ def page_text(page: Any) -> PageText:
     text_page = page.get_textpage()
     try:
         codes = _codes(text_page)
-        raw = codes.astype("<u4").tobytes().decode("utf-32-le", errors="surrogatepass")
+        codes, raw = _without_leaders(codes)
         spans = np.array([word.span() for word in _WORD.finditer(raw)], np.int64).reshape(-1, 2)
         corners = _corners(text_page, spans)
     finally:
@@ -76,6 +77,21 @@ def _codes(text_page: Any) -> _Codes:
     codes[codes == _UNICODE_HYPHEN] = _HYPHEN
     codes[codes > sys.maxunicode] = ord("\ufffd")
     return codes  # some characters have no place in pdfium's text, so it says nothing about the others
+
+
+def _without_leaders(codes: _Codes) -> tuple[_Codes, str]:
+    """The characters with a space for each row of dots that leads the eye, as between a heading and its page number.
+
+    A table of contents would else be mostly dots: windows of a few lines each, ahead of the pages that they name.
+    """
+    raw = codes.astype("<u4").tobytes().decode("utf-32-le", errors="surrogatepass")
+    leaders = [leader.span() for leader in _LEADER.finditer(raw)]
+    if not leaders:
+        return codes, raw
+    codes = codes.copy()
+    for start, end in leaders:
+        codes[start], codes[start + 1 : end] = ord(" "), 0
+    return codes, codes.astype("<u4").tobytes().decode("utf-32-le", errors="surrogatepass")
 
 
 def _hyphenated(codes: _Codes, raw: str) -> _Codes:

@@ -79,8 +79,8 @@ def draw_heatmap(
 
     field = _patch_field(boxes, scores, page.shape[:2]) if smooth else _word_field(boxes, scores, page.shape[:2])
     painted = Image.fromarray(_coloured(page, field))
-    _bracket(painted, frame)
-    _outline(painted, best)
+    _bracket(painted, page, frame)
+    _outline(painted, page, best)
     return np.array(painted)
 
 
@@ -151,21 +151,26 @@ def _coloured(page: Pixels, field: FloatArray) -> Pixels:
     return result
 
 
-def _outline(picture: Any, boxes: Boxes | None) -> None:
+def _outline(picture: Any, page: Pixels, boxes: Boxes | None) -> None:
     """Lines close around boxes, blue on light ground and white on dark."""
-    for (left, top, right, bottom), colour, pen, scale in _lines(picture, boxes):
+    for (left, top, right, bottom), colour, pen, scale in _lines(picture, page, boxes):
         pen.rectangle([left - scale, top - scale, right + scale, bottom + scale], outline=colour, width=scale)
 
 
-def _bracket(picture: Any, boxes: Boxes | None) -> None:
+def _bracket(picture: Any, page: Pixels, boxes: Boxes | None) -> None:
     """Lines at the left and the right of boxes, where they cross no text."""
-    for (left, top, right, bottom), colour, pen, scale in _lines(picture, boxes):
+    for (left, top, right, bottom), colour, pen, scale in _lines(picture, page, boxes):
         for x in (left - 4 * scale, right + 4 * scale):
             pen.line([(x, top), (x, bottom)], fill=colour, width=scale)
 
 
-def _lines(picture: Any, boxes: Boxes | None) -> Iterator[tuple[list[int], tuple[int, int, int], Any, int]]:
-    """For each box its corners in pixels, a colour that shows there, what to draw with, and the width of a line."""
+def _lines(
+    picture: Any, page: Pixels, boxes: Boxes | None
+) -> Iterator[tuple[list[int], tuple[int, int, int], Any, int]]:
+    """For each box its corners in pixels, a colour that shows there, what to draw with, and the width of a line.
+
+    The ground is the page before it was painted, and a margin around the box: bold letters fill a box of their own.
+    """
     from PIL import ImageDraw
 
     pen = ImageDraw.Draw(picture)
@@ -173,5 +178,7 @@ def _lines(picture: Any, boxes: Boxes | None) -> Iterator[tuple[list[int], tuple
     for box in np.clip(boxes if boxes is not None else np.zeros((0, 4)), 0, 1):
         corners = np.rint(box * [*picture.size, *picture.size]).astype(int).tolist()
         if corners[2] > corners[0] and corners[3] > corners[1]:
-            dark = np.asarray(picture.crop(corners).convert("L")).mean() < 255 * _LIGHT
-            yield corners, _OUTLINE[int(dark)], pen, scale
+            margin = corners[3] - corners[1]
+            left, top = (max(0, corner - margin) for corner in corners[:2])
+            ground = page[top : corners[3] + margin, left : corners[2] + margin]
+            yield corners, _OUTLINE[int(np.median(ground) < 255 * _LIGHT)], pen, scale

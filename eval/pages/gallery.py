@@ -1,9 +1,11 @@
 """`python -m latefold.eval.pages.gallery --data DATA`: pages that answer questions, with their heat; written as a page.
 
-The questions were written after looking at the pages and before any search; none was exchanged afterwards. The PDFs are
-those of the known-item collection, and the indexes those that `python -m latefold.eval.pages` makes in the cache; where
-they are not there yet, that takes minutes, and a second a page and processor for scans. The same versions of everything
-on the same machine write the same bytes.
+The questions were written after looking at the pages and before any search; none was exchanged for what it found.
+All documents are under licences that let changed pages be passed on without the GPL; their notices are in
+`pages-gallery-licences.txt`, beside the page, which is kept by hand: a new example needs its notice there.
+The PDFs are those of the known-item collection, and the indexes those that `python -m latefold.eval.pages` makes in the
+cache; where they are not there yet, that takes minutes, and a second a page and processor for scans. The same versions
+of everything on the same machine write the same bytes.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ from ..corpora import Place
 from ..markdown import page as joined
 from ..markdown import table
 from .collection import KNOWN, SCANS, PageCollection, open_pages
-from .routes import _indexed
+from .routes import indexed
 
 PROGRAM: Final = "python -m latefold.eval.pages.gallery"
 NAME: Final = "pages-gallery"
@@ -52,8 +54,8 @@ _INTRODUCTION: Final = (
     "collection (see [pages.md](pages.md)), or of the same pages as pictures, in the usual mode, a hit a page. Colour "
     "is heat: how much of the question the words there match, by the stored vectors of their tokens "
     "(`retrieval/heat.py`). Lines enclose the hottest parts, at most three.\n\n"
-    "The questions were written after looking at the pages and before any search, with few of their words; none was "
-    "exchanged afterwards. Where the answer stands was marked before any heat was seen. Ranks and shares are computed, "
+    "The questions were written after looking at the pages and before any search; none was exchanged for what it "
+    "found. Where the answer stands was marked before any heat was seen. Ranks and shares are computed, "
     "remarks written looking at the pictures. Heat shows where words like those of the question stand side by "
     "side: often that is beside the answer, not on it. So few pages say how it looks and not how good it is; for that "
     "see the tables of pages.md."
@@ -87,11 +89,12 @@ class Example:
 
 EXAMPLES: Final = (
     Example(
-        "Running text, scanned", "How close do two runs have to be before I can stop?", "mrbayes", 32,
-        "Fredrik Ronquist, John Huelsenbeck, Maxim Teslenko, Johan Nylander",
-        (0.17, 0.737, 0.87, 0.79),
-        "The page is a picture, read by OCR. The answer is a sentence near the end of the last paragraph: below 0.01 "
-        "is very good. It has next to no heat; *runs*, *two runs* and *Stop* have it, further up.",
+        "Running text, scanned", "How can I make the PDF files I generate smaller?", "reportlab", 12,
+        "ReportLab",
+        (0.12, 0.255, 0.88, 0.33),
+        "The page is a picture, read by OCR. The answer is the fourth paragraph, on compression. Its *smaller* is hot, "
+        "and hottest is *generate*, though there it is about being slow; `pageCompression=1`, which is what to write, "
+        "is cold. *Generated*, far below, is outlined and beside the point.",
         scanned=True,
     ),
     Example(
@@ -106,7 +109,8 @@ EXAMPLES: Final = (
         "Xiph.org Foundation",
         (0.22, 0.15, 0.69, 0.49),
         "The answer is the drawing, and its caption names the curve. The caption is outlined, in the words that it "
-        "shares with the question; *Hilbert curve* is faint. Arrows are no text: they have no vectors, hence no heat.",
+        "shares with the question; of *Hilbert curve* one word is faintly warm. Arrows are no text: they have no "
+        "vectors, hence no heat. The other outlines are in a paragraph on macro blocks, which does not answer.",
     ),
     Example(
         "A slide", "Where do I put commands that add a system user when a package is installed?",
@@ -117,11 +121,11 @@ EXAMPLES: Final = (
         "is hot, the answer itself is not.",
     ),
     Example(
-        "Code", "How can I read several separate cells of a matrix in one step?", "r-lang", 24,
-        "R Core Team",
-        (0.15, 0.58, 0.86, 0.86),
-        "The answer is the paragraph on a matrix as an index, and the session below it, down to `m[i]`. Single words "
-        "are hot all over the page: *single*, *each*, *matrix*; `m[i]` is not.",
+        "Code", "How can I fit a straight line to my data and show its equation in the key?", "gle", 37,
+        "C. Pugmire, St.M. Mundt, V.P. LaBella, J. Struyf",
+        (0.11, 0.08, 0.71, 0.32),
+        "The answer is the first listing, which draws the plot beside it. In it single words of the question are hot, "
+        "*line* and *key*; `linfit`, which fits, is cold, and the texts of the key, which show the equation, nearly so.",
     ),
     Example(
         "A drawing with labels", "How many volts feed the motor in the speed controller circuit?", "xfig-howto", 14,
@@ -169,7 +173,7 @@ def write(place: Place, out: Path, examples: Sequence[Example] = EXAMPLES) -> Pa
     found: dict[Example, Shown] = {}
     for scanned, collection in sorted(collections.items()):
         command.say(f"the index of {collection.name}")
-        index, _ = _indexed(collection, place)
+        index, _ = indexed(collection, place)
         with index, Extractor(IngestOptions().extract_seconds, IngestOptions().extract_bytes) as extractor:
             for number, example in enumerate(chosen, 1):
                 if example.scanned == scanned:

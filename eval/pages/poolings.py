@@ -13,7 +13,7 @@ from ...encoders.pooling.base import Pooling, pool
 from ...encoders.pooling.ward import ward
 
 PoolingName = Literal["none", "ward", "crisp", "spatial"]
-FACTORS: Final = (2, 3, 4, 6)
+FACTORS: Final = (2, 3, 6)
 
 
 def pooled(pages: TokenEmbeddings, boxes: Boxes, kind: PoolingName, factor: int) -> TokenEmbeddings:

@@ -6,21 +6,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from ...index.tokens.base import codec, codec_names
+from ...index.tokens.base import codec
 from .poolings import FACTORS, PoolingName
 
 Saliency = Literal["distance", "rarity", "norm", "chance"]
 REFERENCE: Final = "fp16"
 TARGET: Final = 32
 """Times fewer bytes than the reference that combinations are to reach."""
-SALIENCY: Final[tuple[Saliency, ...]] = ("distance", "rarity", "norm", "chance")
+SALIENCY: Final[tuple[Saliency, ...]] = ("distance", "rarity", "chance")
 SHARES: Final = (0.8, 0.6, 0.4)
 _POOLINGS: Final[tuple[PoolingName, ...]] = ("ward", "crisp", "spatial")
 _PRUNED: Final = "lvq8"
-_SMALL: Final = ("sign", "pq16", "rabitq", "residual1", "pq32", "residual2", "pq48", "lvq4", "patch256r2")
+_CODECS: Final = (
+    "lvq8", "lvq4", "pq48", "pq32", "pq16", "sign", "rabitq", "residual1", "patch256", "patch256r1", "patch256r2",
+)  # fmt: skip
+_AS_SET: Final = ("patch256", "patch512")
+_SMALL: Final = ("sign", "pq16", "pq32")
 _COMBINED: Final[tuple[tuple[PoolingName, int, str], ...]] = (
-    ("none", 1, "patch256r2"), ("ward", 2, "sign"), ("crisp", 2, "sign"), ("spatial", 2, "sign"),
-    ("ward", 3, "pq16"), ("crisp", 3, "pq16"), ("spatial", 3, "pq16"), ("ward", 6, "pq32"), ("crisp", 6, "pq32"),
+    ("none", 1, "patch256r2"), ("ward", 2, "sign"), ("ward", 3, "pq16"), ("crisp", 3, "pq16"),
 )  # fmt: skip
 """Pooling, factor and codec of combinations that are pruned on top; chosen beforehand, one of each sort."""
 Section = Literal["codecs", "pruning", "pooling", "combinations", "pruned combinations"]
@@ -62,11 +65,10 @@ def recipes(dim: int, *, quick: bool = False) -> list[Recipe]:
 
 def _codecs() -> Iterator[Recipe]:
     yield Recipe("codecs", REFERENCE)
-    for name in codec_names():
-        if name != REFERENCE:
-            yield Recipe("codecs", name)
-        if name.startswith("patch") and name != "patch256r2":
-            yield Recipe("codecs", name, as_set=True)
+    for name in _CODECS:
+        yield Recipe("codecs", name)
+    for name in _AS_SET:
+        yield Recipe("codecs", name, as_set=True)
 
 
 def _pruning() -> Iterator[Recipe]:
@@ -92,7 +94,7 @@ def _combinations(dim: int) -> Iterator[Recipe]:
 
 def _pruned_combinations() -> Iterator[Recipe]:
     for pooling, factor, name in _COMBINED:
-        for by in ("chance", "distance", "rarity"):
+        for by in ("chance", "distance"):
             yield Recipe("pruned combinations", name, pooling, factor, SHARES[-1], by)
 
 

@@ -149,7 +149,7 @@ def product(collection: PageCollection, place: Place) -> dict[str, Any]:
 
     The index is kept in the cache, and taken up where it was interrupted. Scans go through OCR.
     """
-    index, known = _indexed(collection, place)
+    index, known = indexed(collection, place)
     with index:
         pages = max(1, len(collection.dataset.documents))
         sizes = index.stats().bytes
@@ -159,7 +159,7 @@ def product(collection: PageCollection, place: Place) -> dict[str, Any]:
     return {"rows": [asdict(row) for row in rows], "bytes": parts, "notes": known["notes"]}
 
 
-def _indexed(collection: PageCollection, place: Place) -> tuple[Index, Mapping[str, Any]]:
+def indexed(collection: PageCollection, place: Place) -> tuple[Index, Mapping[str, Any]]:
     """The index of the code at hand, and how it was made.
 
     Another index of the same files gives way to it. What OCR read for that one is taken over, with the time it took.

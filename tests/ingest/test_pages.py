@@ -111,6 +111,25 @@ def test_a_broken_word_is_one_word_in_two_places(
     assert page.boxes[first, 0] > page.boxes[second, 0]
 
 
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("Overview . . . . . . . 12", "Overview 12"),
+        ("Overview.......12", "Overview 12"),
+        ("Name: ________ age", "Name: age"),
+        ("and so on... the end", "and so on... the end"),
+        ("a = b[1:]...c", "a = b[1:]...c"),
+    ],
+)
+def test_dots_that_lead_to_a_page_number_are_left_out(
+    extractor: Extractor, pdf: Any, tmp_path: Path, line: str, text: str
+) -> None:
+    page = only_page(extractor, pdf.text(tmp_path / "a.pdf", [[line]]), (tmp_path / "a.pdf").read_bytes())
+    assert page.text == text
+    check_words(page)
+    assert (page.boxes[1:, 0] >= page.boxes[:-1, 2] - 0.001).all()
+
+
 def test_characters_beyond_the_basic_plane(extractor: Extractor, tmp_path: Path) -> None:
     from matplotlib import rc_context
     from matplotlib.backends.backend_pdf import FigureCanvasPdf

