@@ -125,7 +125,7 @@ EXAMPLES: Final = (
         "C. Pugmire, St.M. Mundt, V.P. LaBella, J. Struyf",
         (0.11, 0.08, 0.71, 0.32),
         "The answer is the first listing, which draws the plot beside it. In it single words of the question are hot, "
-        "*line* and *key*; `linfit`, which fits, is cold, and the texts of the key, which show the equation, nearly so.",
+        "*line* and *key*; `linfit`, which fits, is cold, and what writes the equation hardly warm.",
     ),
     Example(
         "A drawing with labels", "How many volts feed the motor in the speed controller circuit?", "xfig-howto", 14,
