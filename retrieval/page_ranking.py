@@ -24,9 +24,11 @@ NEIGHBOURS = 0.1
 """Weight of the pages on either side beside a page's own score."""
 LEXICAL = 0.1
 """Weight of BM25 beside MaxSim, both in standard deviations."""
-PAGES = 50
-"""Pages of each ranking that are looked at, at least; twice as many change nothing."""
-WINDOWS = 100
+PAGES = 30
+"""Pages of the ranking by vectors that are looked at, at least; three times as many change nothing."""
+WORDED = 15
+"""The same of the ranking by BM25, whose weight brings few to the top."""
+WINDOWS = 60
 """Documents ranked by vectors to find them."""
 MATCHES = 400
 """Documents ranked by BM25, which has scored all that match by then."""
@@ -48,7 +50,7 @@ def rank_pages(
     `Snapshot.allowed`; other windows of a page do not count.
     """
     table = snapshot.page_table
-    chosen = _first_pages(table, [vectors, lexical or []], max(PAGES, k))
+    chosen = np.union1d(_first_pages(table, vectors, max(PAGES, k)), _first_pages(table, lexical or [], max(WORDED, k)))
     if not len(chosen):
         return []
     around = np.unique(np.concatenate([chosen, table.before[chosen], table.after[chosen]]))
@@ -68,13 +70,10 @@ def rank_pages(
     return [(int(best_rows[chosen[i]]), float(total[i])) for i in order if np.isfinite(own[i])]
 
 
-def _first_pages(table: PageTable, rankings: Sequence[Ranking], count: int) -> IntArray:
-    """The pages of the first windows of each ranking, `count` of each, ascending."""
-    found = [np.empty(0, np.int64)]
-    for ranking in rankings:
-        pages = table.pages_of(np.array([row for row, _ in ranking], np.int64))
-        found.append(np.array(list(dict.fromkeys(pages.tolist()))[:count], np.int64))
-    return np.unique(np.concatenate(found))
+def _first_pages(table: PageTable, ranking: Ranking, count: int) -> IntArray:
+    """The pages of the first windows of a ranking, `count` of them."""
+    pages = table.pages_of(np.array([row for row, _ in ranking], np.int64))
+    return np.array(list(dict.fromkeys(pages.tolist()))[:count], np.int64)
 
 
 def _allowed_rows(snapshot: Snapshot, rows: IntArray, allowed: Sequence[Mask | None]) -> IntArray:
