@@ -100,7 +100,9 @@ def test_every_page_comes_once_and_as_many_as_there_are(tmp_path):
             if mode != "lexical":
                 assert len(places) == 3 * 10
             few = index.search(["tea coffee oven"], 4, embeddings=query, mode=mode, collapse="page")[0]
-            assert [hit.id for hit in few] == [hit.id for hit in hits[:4]]
+            assert len(few) == 4
+            if mode != "hybrid":  # whose scores are distances from the mean of the pages that are looked at
+                assert [hit.id for hit in few] == [hit.id for hit in hits[:4]]
 
 
 def test_sources_collapse_to_their_best_document(tmp_path):
