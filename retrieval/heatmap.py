@@ -107,7 +107,7 @@ def _word_field(boxes: Boxes, scores: FloatArray, shape: tuple[int, ...]) -> Flo
     height, width = shape
     canvas = Image.new("L", (width, height))
     pen = ImageDraw.Draw(canvas)
-    tall = np.median(boxes[:, 3] - boxes[:, 1]) * height if len(boxes) else 1.0
+    tall = max(0.0, float(np.median(boxes[:, 3] - boxes[:, 1]))) * height if len(boxes) else 1.0
     pad = 0.12 * float(tall)
     for i in np.argsort(scores, kind="stable").tolist():
         left, top, right, bottom = (np.clip(boxes[i], 0, 1) * [width, height, width, height]).tolist()

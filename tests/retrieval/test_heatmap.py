@@ -125,6 +125,12 @@ def test_a_grid_is_from_0_to_1_and_hot_only_below_boxes(rows, height, width):
     assert drawn.shape == (20, 30, 3)
 
 
+def test_boxes_upside_down_have_no_heat():
+    boxes = np.array([(0.1, 0.9, 0.5, 0.2), (0.1, 0.8, 0.5, 0.1), (0.2, 0.3, 0.4, 0.31)], np.float32)
+    drawn = draw_heatmap(paper(20, 30), boxes, np.ones(3, np.float32))
+    assert (drawn[10:] == paper(20, 30)[10:]).all()
+
+
 def test_a_grid_of_the_patches_is_their_scores():
     boxes = np.array([(c / 3, r / 2, (c + 1) / 3, (r + 1) / 2) for r in range(2) for c in range(3)], np.float64)
     scores = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 1.0], np.float32)
