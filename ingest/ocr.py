@@ -7,7 +7,6 @@ time and memory, and what both find is put into words and reading order in the s
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, Protocol, Self, get_args
@@ -15,6 +14,7 @@ from typing import Final, Literal, Protocol, Self, get_args
 import numpy as np
 
 from ..encoders.errors import InvalidInputError
+from ..encoders.onnx_session import cores
 from ..encoders.pages import Boxes, Pixels
 from .charset import extracted
 from .pages import Spans
@@ -94,7 +94,7 @@ def find_engine(name: EngineName, threads: int | None = None, seconds: float = O
         raise InvalidInputError(f"OCR needs time and at least one thread, got {seconds} seconds and {threads} threads")
     engines: dict[str, type[Tesseract | RapidOcr]] = {"tesseract": Tesseract, "rapidocr": RapidOcr}
     chosen = next(iter(available_engines()), "off") if name == "auto" else name
-    return engines[chosen](threads or _processors(), seconds) if chosen != "off" else None
+    return engines[chosen](threads or cores(), seconds) if chosen != "off" else None
 
 
 def recognized(lines: Sequence[Line], width: int, height: int) -> Recognized:
@@ -166,7 +166,3 @@ def split_words(text: str) -> list[str]:
 
 def _is_text(word: Word) -> bool:
     return word.confidence >= (_SURE if any(map(str.isalnum, word.text)) else _SURE_MARK)
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -251,4 +251,4 @@ def _image_size(page: ExtractedPage, kind: Kind, longest: int) -> tuple[int, int
 
 
 def _listed(numbers: Sequence[int]) -> str:
-    return ", ".join(map(str, numbers[:5])) + (" ..." if len(numbers) > 5 else "")
+    return ", ".join(map(str, numbers[:_LISTED_PAGES])) + (" ..." if len(numbers) > _LISTED_PAGES else "")

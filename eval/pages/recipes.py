@@ -9,7 +9,7 @@ from typing import Final, Literal
 from ...index.tokens.base import codec
 from .poolings import FACTORS, PoolingName
 
-Saliency = Literal["distance", "rarity", "norm", "chance"]
+Saliency = Literal["distance", "rarity", "chance"]
 REFERENCE: Final = "fp16"
 TARGET: Final = 32
 """Times fewer bytes than the reference that combinations are to reach."""
