@@ -1,10 +1,12 @@
 """Training pairs whose query is a sentence taken out of its passage (inverse cloze task, Lee et al. 2019).
 
     python -m latefold.encoders.training.cloze --out train.jsonl --sentences docs.jsonl:14000 --pairs terms.jsonl:3000
+        [--unlike DATA]
 
 Headings are short; people ask in sentences. Each passage of `--sentences` gives the sentence that shares most words
 with the rest of it, as a query for that rest, and for every other passage its own query as well. Rows of `--pairs` are
 taken as they are. FILE:COUNT takes COUNT of a file's rows, drawn by the seed; the same files give the same bytes.
+`--unlike` leaves out what shares words with a judged collection in the folder DATA (`overlap`), before rows are drawn.
 """
 
 from __future__ import annotations
@@ -15,9 +17,11 @@ import random
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from ..errors import InvalidInputError
+from .overlap import overlaps, seen_runs
 
 MIN_WORDS = 55
 """Shorter passages lose too much with a sentence."""
@@ -73,18 +77,25 @@ def from_sentences(rows: Sequence[Row], most: int, rng: random.Random) -> Iterat
 
 
 def make_pairs(
-    sentences: Sequence[tuple[Path, int]], pairs: Sequence[tuple[Path, int]], exclude: str = "", seed: int = 0
+    sentences: Sequence[tuple[Path, int]],
+    pairs: Sequence[tuple[Path, int]],
+    exclude: str = "",
+    seen: AbstractSet[int] = frozenset(),
+    seed: int = 0,
 ) -> list[Row]:
-    """All pairs, shuffled, each once. exclude: rows of `pairs` whose `source` contains this are left out.
+    """All pairs, shuffled, each once.
+
+    exclude: rows of `pairs` whose `source` contains this are left out. seen: rows with one of these runs of words are.
 
     Raises `InvalidInputError` naming a file that cannot be read or has too few rows.
     """
     rng = random.Random(seed)  # noqa: S311  # draws rows, keeps no secret
     made: list[Row] = []
     for path, most in sentences:
-        made += from_sentences(_read(path), most, rng)
+        made += from_sentences(_unseen(_read(path), seen), most, rng)
     for path, count in pairs:
-        rows = [row for row in _read(path) if not exclude or exclude not in row.get("source", "").lower()]
+        wanted = [row for row in _read(path) if not exclude or exclude not in row.get("source", "").lower()]
+        rows = _unseen(wanted, seen)
         if len(rows) < count:
             raise InvalidInputError(f"{path} has {len(rows)} rows to draw from; {count} were asked for")
         made += [{"query": row["query"], "passage": row["passage"]} for row in rng.sample(rows, count)]
@@ -98,11 +109,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sentences", nargs="*", default=[], type=_counted, metavar="FILE:COUNT")
     parser.add_argument("--pairs", nargs="*", default=[], type=_counted, metavar="FILE:COUNT")
     parser.add_argument("--exclude", default="", help="leave out rows of --pairs whose source contains this")
+    parser.add_argument("--unlike", type=Path, metavar="DATA", help="folder of judged collections to keep out")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True, help="JSON Lines file to write")
     given = parser.parse_args(arguments)
     try:
-        made = make_pairs(given.sentences, given.pairs, given.exclude, given.seed)
+        seen = seen_runs(given.unlike) if given.unlike else frozenset[int]()
+        made = make_pairs(given.sentences, given.pairs, given.exclude, seen, given.seed)
         given.out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in made), encoding="utf-8")
     except (InvalidInputError, OSError) as error:
         parser.error(str(error))
@@ -127,6 +140,12 @@ def _read(path: Path) -> list[Row]:
         if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("query", "passage")):
             raise InvalidInputError(f"line {number} of {path} is no pair; expected an object with query and passage")
     return rows
+
+
+def _unseen(rows: Sequence[Row], seen: AbstractSet[int]) -> list[Row]:
+    if not seen:
+        return list(rows)
+    return [row for row in rows if not overlaps(row["query"], seen) and not overlaps(row["passage"], seen)]
 
 
 def _words(text: str) -> list[str]:

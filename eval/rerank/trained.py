@@ -15,9 +15,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -30,13 +29,12 @@ from ...encoders.embeddings import FloatArray, IntArray
 from ...encoders.export_pairs import export_cross_encoder
 from ...encoders.training.cache import TokenCache, cache_tokens
 from ...encoders.training.mining import Batches, mean_neighbours, neighbour_rows
+from ...encoders.training.overlap import overlaps, seen_runs
 from ...encoders.training.pairs import Pairs, read_pairs
 from ...encoders.training.teacher import Frequencies, Teacher
 from ..command import say
 
-SHARED_WORDS = 9
 QUERY_TOKENS, PASSAGE_TOKENS = 48, 128
-_WORDS = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ def train(data: Path, base: Path, out: Path, cache: Path, recipe: Recipe) -> Non
     from ...encoders.training.backbone import quiet
 
     pairs = read_pairs(sorted((data / "train").glob("*.jsonl")))
-    rows = chosen_rows(pairs, seen_words(data), recipe)
+    rows = chosen_rows(pairs, seen_runs(data), recipe)
     say(f"{len(rows)} of {len(pairs)} pairs")
     queries, passages, batches = _material(pairs, rows, cache, recipe)
     teacher = Teacher(queries, passages, Frequencies.of(passages), 1.0, 1.0, 1.0)
@@ -89,36 +87,16 @@ def train(data: Path, base: Path, out: Path, cache: Path, recipe: Recipe) -> Non
     (out / "training.json").write_text(json.dumps(record | {"base_sha256": weights}, indent=1) + "\n")
 
 
-def seen_words(data: Path) -> set[int]:
-    """Hashes of all runs of nine words of the judged collections under `data`, documents and queries."""
-    found: set[int] = set()
-    for path in sorted([*data.glob("*/corpus.jsonl"), *data.glob("*/queries.jsonl")]):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            record = json.loads(line)
-            found.update(_runs(f"{record.get('title', '')} {record['text']}"))
-    return found
-
-
 def chosen_rows(pairs: Pairs, forbidden: set[int], recipe: Recipe) -> IntArray:
     """Evenly spaced rows of each file, without those that share a run of words with what is forbidden."""
     rows: list[int] = []
     for source in np.unique(pairs.sources):
         own = np.flatnonzero(pairs.sources == source)
         for row in own[np.unique(np.linspace(0, len(own) - 1, recipe.pairs).astype(np.int64))].tolist():
-            text = f"{pairs.queries[row]} {pairs.passages[pairs.positives[row]]}"
-            if forbidden.isdisjoint(_runs(text)):
+            texts = pairs.queries[row], pairs.passages[pairs.positives[row]]
+            if not any(overlaps(text, forbidden) for text in texts):
                 rows.append(row)
     return np.array(rows, np.int64)
-
-
-def _runs(text: str) -> Iterator[int]:
-    words = _WORDS.findall(text.lower())
-    return (hash_of(words[start : start + SHARED_WORDS]) for start in range(len(words) - SHARED_WORDS + 1))
-
-
-def hash_of(words: Sequence[str]) -> int:
-    """64 bits that equal words have in common, in every process."""
-    return int.from_bytes(sha256(" ".join(words).encode("utf-8", "replace")).digest()[:8], "big")
 
 
 def _material(pairs: Pairs, rows: IntArray, cache: Path, recipe: Recipe) -> tuple[TokenCache, TokenCache, Batches]:

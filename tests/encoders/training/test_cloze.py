@@ -57,6 +57,26 @@ def test_the_same_files_give_the_same_bytes(rows: Path, tmp_path: Path) -> None:
     assert make_pairs([(rows, 30)], [], seed=1) != make_pairs([(rows, 30)], [], seed=2)
 
 
+def test_what_shares_words_with_a_judged_collection_is_left_out(rows: Path, tmp_path: Path) -> None:
+    judged = tmp_path / "data" / "judged"
+    judged.mkdir(parents=True)
+    (judged / "corpus.jsonl").write_text(json.dumps({"_id": "1", "text": PASSAGE.replace("wall", "wall 7")}))
+    out = tmp_path / "out.jsonl"
+    call = ["--sentences", f"{rows}:100", "--out", str(out), "--unlike", str(tmp_path / "data")]
+    with pytest.raises(SystemExit):
+        main([*call[:-1], str(tmp_path / "nothing")])
+    (judged / "queries.jsonl").write_text(json.dumps({"_id": "1", "text": "of no use here"}))
+    assert main(call) == 0
+    assert not out.read_text(), "all rows share nine words with the judged text"
+    (judged / "corpus.jsonl").write_text(
+        json.dumps({"_id": "1", "text": "a wall 7 where viscosity matters for the whole"})
+    )
+    assert main(call) == 0
+    passages = {json.loads(line)["passage"] for line in out.read_text().splitlines()}
+    assert len(passages) == 39
+    assert not any("near a wall 7 where" in passage for passage in passages)
+
+
 def test_rows_of_an_excluded_source_are_left_out(rows: Path) -> None:
     rows.write_text(
         "".join(json.dumps({"query": str(i), "passage": "p", "source": f"S{i % 2}"}) + "\n" for i in range(8))

@@ -9,8 +9,9 @@ import pytest
 
 from latefold.encoders.model_folder import find_bundled
 from latefold.encoders.scorers.onnx_pairs import OnnxCrossEncoder
+from latefold.encoders.training.overlap import SHARED_WORDS, seen_runs
 from latefold.encoders.training.pairs import read_pairs
-from latefold.eval.rerank.trained import SHARED_WORDS, Recipe, chosen_rows, seen_words, train
+from latefold.eval.rerank.trained import Recipe, chosen_rows, train
 
 JUDGED = "one two three four five six seven eight nine ten"
 
@@ -34,9 +35,9 @@ def data(tmp_path):
 
 def test_passages_that_quote_a_judged_collection_are_left_out(data) -> None:
     pairs = read_pairs(sorted((data / "train").glob("*.jsonl")))
-    rows = chosen_rows(pairs, seen_words(data), Recipe(pairs=100))
+    rows = chosen_rows(pairs, seen_runs(data), Recipe(pairs=100))
     assert rows.tolist() == [i for i in range(24) if i % 12 != 2]
-    assert len(seen_words(data)) == 10 - SHARED_WORDS + 1
+    assert len(seen_runs(data)) == 10 - SHARED_WORDS + 1
     assert len(chosen_rows(pairs, set(), Recipe(pairs=6))) == 12
 
 
