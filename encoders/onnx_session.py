@@ -43,6 +43,11 @@ def open_tokenizer(folder: ModelFolder) -> tokenizers.Tokenizer:
 
 def open_session(folder: ModelFolder) -> onnxruntime.InferenceSession:
     """The graph of a folder on the CPU, one thread a run. Raises `EncoderError` when it cannot be read."""
+    return session_of(folder.bytes_of(GRAPH_FILE), folder)
+
+
+def session_of(content: bytes, folder: ModelFolder) -> onnxruntime.InferenceSession:
+    """A graph made of that of a folder, as `open_session` opens it."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -51,7 +56,6 @@ def open_session(folder: ModelFolder) -> onnxruntime.InferenceSession:
     options.enable_mem_pattern = False  # one memory plan per shape seen would grow without bound
     # weights outside the checked bytes are refused, wherever a graph says they are
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
-    content = folder.bytes_of(GRAPH_FILE)
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except graph_errors() as error:

@@ -24,6 +24,7 @@ from ..model_folder import bundled_names, find_bundled
 from ..pooling.modules import CrispPooling
 from .cache import TokenCache
 from .config import ModelConfig
+from .lower_layers import LowerLayers
 from .modules import CachedBackbone, TokenHead
 
 ALIGNED_TEXTS = 128
@@ -77,6 +78,10 @@ def build_model(model: ModelConfig, encoder: Encoder, queries: TokenCache, docum
     if model.unfrozen_layers:
         backbone = _transformer(_require_checkpoint(model), _max_tokens(model))
         _unfreeze(backbone, model.unfrozen_layers)
+        if model.frozen_int8:
+            bert = backbone.model
+            frozen = len(bert.encoder.layer) - model.unfrozen_layers
+            LowerLayers(bert, find_bundled(model.base).folder, frozen)
         if model.base in bundled_names():
             start = rotation_between(backbone, encoder, list(documents.texts)[:ALIGNED_TEXTS]) @ start
     with torch.no_grad():
@@ -89,6 +94,8 @@ def complete_model(
 ) -> MultiVectorEncoder | None:
     """The trained head over the real Transformer, with the pooling that it is saved with; None without its weights."""
     backbone, head = trained[0], trained[1]
+    if model.frozen_int8:
+        backbone.model.embeddings.restore(backbone.model)
     if isinstance(backbone, CachedBackbone):
         if not real_checkpoint(model):
             return None

@@ -52,14 +52,14 @@ class CrispLoss(nn.Module):  # type: ignore[misc]
         asked, answers = features
         weights = self._config.loss
         rng = np.random.default_rng([self._config.run.seed, int(answers["draw"])])
-        pooling, pooling_documents = (names[rng.integers(len(names))] for names in self._poolings)
+        drawn = [names[rng.integers(len(names))] for names in self._poolings]
         queries, query_mask = self._encode(asked, "query")
         documents, document_mask = self._encode(answers, "document")
         teacher = answers["teacher"] / weights.teacher_temperature
         losses = {name: queries.new_zeros(()) for name in ("contrastive", "distillation", "regulariser")}
-        for dim in self._dims(rng):
-            q, q_mask = _prefix(queries, query_mask, dim, pooling)
-            d, d_mask = _prefix(documents, document_mask, dim, pooling_documents)
+        for dim, poolings in self._views(rng, drawn):
+            q, q_mask = _prefix(queries, query_mask, dim, poolings[0])
+            d, d_mask = _prefix(documents, document_mask, dim, poolings[1])
             scores = mean_maxsim(q, q_mask, d, d_mask) * self.log_scale.exp()
             if weights.contrastive:
                 losses["contrastive"] += weights.contrastive * functional.cross_entropy(scores, answers["positives"])
@@ -74,11 +74,14 @@ class CrispLoss(nn.Module):  # type: ignore[misc]
         made = self.model(known, task=task)
         return made["token_embeddings"], made["attention_mask"].bool()
 
-    def _dims(self, rng: np.random.Generator) -> list[int]:
+    def _views(self, rng: np.random.Generator, drawn: list[Pooling]) -> list[tuple[int, list[Pooling]]]:
+        """The dimensions and the poolings, of queries and of documents, that a step trains."""
         nested, count = self._config.model.nested, self._config.loss.nested_per_step
         if nested and count:
             nested = tuple(rng.permutation(nested)[:count].tolist())
-        return [self._config.model.dim, *nested]
+        dim = self._config.model.dim
+        beside = self._config.pooling.and_unpooled and any(pooling.kind != "none" for pooling in drawn)
+        return [(dim, [Pooling("none")] * 2)] * beside + [(size, drawn) for size in (dim, *nested)]
 
 
 def mean_maxsim(queries: Tensor, query_mask: Tensor, documents: Tensor, document_mask: Tensor) -> Tensor:

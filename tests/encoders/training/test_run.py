@@ -220,8 +220,9 @@ def test_transformers_that_are_not_bert_are_not_exported(
         export_run(run, run)
 
 
+@pytest.mark.parametrize("frozen_int8", [False, True])
 def test_unfrozen_layers_of_a_bundled_model_are_exported_as_what_they_change(
-    config: TrainingConfig, base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: TrainingConfig, base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frozen_int8: bool
 ) -> None:
     pytest.importorskip("onnx", reason="the extra 'export' is not installed")
     from latefold.encoders.training.export import export_run, write_backbone
@@ -231,7 +232,7 @@ def test_unfrozen_layers_of_a_bundled_model_are_exported_as_what_they_change(
     monkeypatch.setattr(model_folder, "MODELS", tmp_path / "models")
     changed = replace(
         config,
-        model=replace(config.model, base="tiny", checkpoint=str(base), unfrozen_layers=1),
+        model=replace(config.model, base="tiny", checkpoint=str(base), unfrozen_layers=1, frozen_int8=frozen_int8),
         run=replace(config.run, steps=3, evaluate_every=3, backbone_lr=1e-2, mining="none"),
     )
     train(changed, tmp_path / "run")

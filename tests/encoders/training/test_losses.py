@@ -1,0 +1,84 @@
+"""The objective: which dimensions and poolings a step trains, and its parts against their formulas."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the extra 'models' is not installed")
+
+from latefold.encoders.training.config import parse_config  # noqa: E402
+from latefold.encoders.training.losses import CrispLoss, anisotropy, divergence, mean_maxsim  # noqa: E402
+
+
+class Fixed(torch.nn.Module):
+    """Gives the vectors that it is handed."""
+
+    def forward(self, features: dict, task: str) -> dict:  # noqa: ARG002
+        return features
+
+
+def batch(seed: int = 0) -> list[dict]:
+    rng = np.random.default_rng(seed)
+
+    def texts(count: int, length: int) -> dict:
+        mask = torch.ones(count, length, dtype=torch.bool)
+        mask[0, length // 2 :] = False
+        vectors = torch.from_numpy(rng.standard_normal((count, length, 8)).astype(np.float32))
+        return {"token_embeddings": vectors * mask.unsqueeze(2), "attention_mask": mask}
+
+    known = {
+        "teacher": torch.from_numpy(rng.standard_normal((3, 4)).astype(np.float32)),
+        "positives": torch.tensor([0, 1, 2]),
+        "draw": torch.tensor(5),
+    }
+    return [texts(3, 4), texts(4, 10) | known]
+
+
+def losses(**sections: dict) -> dict[str, float]:
+    model = {"dim": 8, "nested": [4]} | sections.pop("model", {})
+    config = parse_config({"data": {"files": ["x"]}, "model": model, **sections}, Path("/"))
+    with torch.no_grad():
+        made = CrispLoss(Fixed(), config)(batch())
+    return {name: float(value) for name, value in made.items()}
+
+
+def test_a_step_trains_all_dimensions_and_nested_ones() -> None:
+    both, whole = losses(), losses(loss={"nested_per_step": 0}, model={"nested": []})
+    assert both["contrastive"] > whole["contrastive"] > 0
+    assert both["distillation"] > whole["distillation"] > 0
+    assert whole["regulariser"] == 0
+
+
+def test_a_pooled_batch_is_trained_unpooled_as_well_where_that_is_asked() -> None:
+    plain = losses(model={"nested": []})
+    pooled = losses(model={"nested": []}, pooling={"documents": ["c2"]})
+    beside = losses(model={"nested": []}, pooling={"documents": ["c2"], "and_unpooled": True})
+    for name in ("contrastive", "distillation"):
+        assert pooled[name] != plain[name]
+        assert beside[name] == pytest.approx(plain[name] + pooled[name], rel=1e-5)
+    assert losses(model={"nested": []}, pooling={"and_unpooled": True}) == plain, "nothing is pooled, nothing is added"
+
+
+def test_maxsim_leaves_padding_out() -> None:
+    asked, answers = batch()
+    q, d = asked["token_embeddings"], answers["token_embeddings"]
+    scores = mean_maxsim(q, asked["attention_mask"], d, answers["attention_mask"])
+    first = (q[0, :2] @ d[0, :5].T).amax(1).mean()
+    assert float(scores[0, 0]) == pytest.approx(float(first), rel=1e-5)
+
+
+def test_divergence_is_zero_at_the_teacher_and_leaves_unknown_documents_out() -> None:
+    teacher = torch.tensor([[1.0, 2.0, -torch.inf], [0.0, 0.0, 0.0]])
+    assert float(divergence(teacher.clone(), teacher)) == pytest.approx(0, abs=1e-6)
+    moved = torch.tensor([[1.0, 2.0, 9.0], [3.0, 3.0, 3.0]])
+    assert float(divergence(moved, teacher)) == pytest.approx(0, abs=1e-6)
+    assert float(divergence(moved, torch.zeros(2, 3))) > 0
+
+
+def test_anisotropy_is_least_for_vectors_in_all_directions() -> None:
+    even = torch.cat([torch.eye(6), -torch.eye(6)])
+    assert float(anisotropy(even)) == pytest.approx(1 / 6, rel=1e-5)
+    assert float(anisotropy(torch.eye(6)[:1].repeat(5, 1))) == pytest.approx(2, rel=1e-5)
