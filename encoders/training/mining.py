@@ -13,6 +13,8 @@ from ..embeddings import IntArray, TokenEmbeddings
 
 Means = npt.NDArray[np.float32]
 QUERIES_PER_BLOCK = 512
+SPARE_GROUPS = 2
+"""Groups of a batch beyond those that fill it, since neighbours of two seeds may be the same rows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,13 +80,23 @@ class Batches:
     group: int
     seed: int
 
-    def __getitem__(self, number: int) -> list[int]:
+    def seeds(self, steps: int) -> IntArray:
+        """Rows that begin a group in the first `steps` batches, ascending: only their neighbours are ever asked for."""
+        groups = -(-self.size // self.group) + SPARE_GROUPS
+        return np.unique(np.concatenate([self._order(number)[1][:groups] for number in range(steps)]))
+
+    def _order(self, number: int) -> tuple[np.random.Generator, IntArray]:
+        """Random numbers of a batch, and the rows of its source in the order in which they begin groups."""
         rng = np.random.default_rng([self.seed, number])
         kinds, counts = np.unique(self.sources, return_counts=True)
         weights = np.sqrt(counts)
         rows = np.flatnonzero(self.sources == rng.choice(kinds, p=weights / weights.sum()))
+        return rng, rng.permutation(rows)
+
+    def __getitem__(self, number: int) -> list[int]:
+        rng, order = self._order(number)
         chosen: dict[int, None] = {}
-        for seed in rng.permutation(rows)[: self.size]:
+        for seed in order[: self.size]:
             if len(chosen) >= self.size:
                 break
             near = self.neighbours[seed]

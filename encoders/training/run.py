@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -83,14 +84,16 @@ def _train(
     prepare_output(output, facts, restart=restart)
     queries = cache_tokens(cache, pairs.queries, encoder, config.data.query_tokens, "encode queries", progress)
     documents = cache_tokens(cache, pairs.passages, encoder, config.data.document_tokens, "encode passages", progress)
-    near = find_neighbours(config, pairs, rows, (queries, documents), cache, neighbours, progress)
     run, loss = config.run, config.loss
     steps = run.steps or max(1, math.ceil(run.epochs * len(rows) / run.batch))
+    batches = Batches(pairs.sources[rows], np.empty((len(rows), 0), np.int64), run.batch, run.group, run.seed)
+    seeds = batches.seeds(steps)
+    near = find_neighbours(config, pairs, rows, seeds, (queries, documents), cache, neighbours, progress)
     material = trainer.Material(
         pairs,
         rows,
         Teacher(queries, documents, Frequencies.of(documents), loss.maxsim, loss.pooled, loss.bm25),
-        Batches(pairs.sources[rows], near, run.batch, run.group, run.seed),
+        replace(batches, neighbours=near),
         steps,
     )
     evaluator = trainer.HeldOut.of(pairs, held, config, folded) if len(held) >= 2 else None
@@ -144,18 +147,22 @@ def find_neighbours(
     config: TrainingConfig,
     pairs: Pairs,
     rows: IntArray,
+    seeds: IntArray,
     caches: tuple[TokenCache, TokenCache],
     folder: Path,
     neighbours: Neighbours | None,
     progress: Progress | None,
 ) -> IntArray:
-    """`(len(rows), count)` neighbours of each row, as places in `rows`; kept below `folder` for the next run."""
+    """`(len(rows), count)` neighbours of each row, as places in `rows`; kept below `folder` for the next run.
+
+    seeds: places in `rows` that an index is asked for; the others have no neighbours then.
+    """
     run, (queries, documents) = config.run, caches
     if run.mining == "none":
         return np.empty((len(rows), 0), np.int64)
     shown, answers = np.unique(pairs.positives[rows], return_inverse=True)
     key = f"{run.mining} {run.neighbours} {queries.digest} {documents.digest} ".encode()
-    key += rows.tobytes() + pairs.positives[rows].tobytes()
+    key += rows.tobytes() + pairs.positives[rows].tobytes() + seeds.tobytes() * (run.mining == "index")
     file = folder / f"neighbours-{hashlib.sha256(key).hexdigest()[:16]}.npy"
     if file.exists():
         return neighbour_rows(np.load(file), answers)
@@ -165,16 +172,17 @@ def find_neighbours(
     elif neighbours is None:
         raise InvalidInputError('run.mining is "index", but nothing was given to search with; use "means" or "none"')
     else:
-        texts = [pairs.queries[i] for i in rows]
+        texts = [pairs.queries[i] for i in rows[seeds]]
         asked = np.array([queries.texts[text] for text in texts], np.int64)
         corpus = Corpus(
             texts,
             [pairs.passages[i] for i in shown],
-            answers,
+            answers[seeds],
             lambda part: queries.embeddings(asked[part]),
             lambda part: documents.embeddings(places[part]),
         )
-        found = neighbours(corpus, run.neighbours, progress)
+        found = np.full((len(rows), run.neighbours), -1, np.int64)
+        found[seeds] = neighbours(corpus, run.neighbours, progress)
     fresh = file.with_suffix(".new.npy")
     np.save(fresh, found)
     fresh.replace(file)

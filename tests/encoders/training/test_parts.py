@@ -17,7 +17,7 @@ from latefold.encoders.errors import InvalidInputError
 from latefold.encoders.training.cache import cache_tokens
 from latefold.encoders.training.config import TrainingConfig, parse_config, read_config
 from latefold.encoders.training.metrics import measure, ranks, shape
-from latefold.encoders.training.mining import Batches, mean_neighbours, neighbour_rows
+from latefold.encoders.training.mining import SPARE_GROUPS, Batches, mean_neighbours, neighbour_rows
 from latefold.encoders.training.pairs import read_pairs
 from latefold.encoders.training.run import prepare_output
 from latefold.encoders.training.teacher import Frequencies, Teacher, bm25, maxsim, standardise
@@ -163,6 +163,18 @@ def test_batches_depend_on_seed_and_number_alone_and_stay_in_one_source(seed: in
         assert rows == Batches(sources, near, 10, 3, seed)[number]
         assert len(set(rows)) == len(rows) <= 10
         assert len(set(sources[rows].tolist())) == 1
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_neighbours_of_the_seeds_are_all_that_batches_need(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    sources = rng.integers(0, 2, 400)
+    near = np.stack([rng.permutation(400)[:30] for _ in range(400)])
+    whole = Batches(sources, near, size=8, group=4, seed=seed)
+    seeds = whole.seeds(5)
+    assert len(seeds) <= 5 * (8 // 4 + SPARE_GROUPS)
+    few = Batches(sources, np.where(np.isin(np.arange(400), seeds)[:, None], near, -1), 8, 4, seed)
+    assert all(whole[number] == few[number] for number in range(5))
 
 
 def test_mean_neighbours_are_the_nearest_others() -> None:
