@@ -23,7 +23,6 @@ from latefold.encoders.base import load_encoder
 from latefold.encoders.errors import EncoderError, InvalidInputError
 from latefold.encoders.head import Head
 from latefold.encoders.training.config import TrainingConfig, parse_config
-from latefold.encoders.training.losses import anisotropy, divergence, mean_maxsim
 from latefold.encoders.training.modules import TokenHead
 from latefold.encoders.training.run import train
 
@@ -247,10 +246,41 @@ def test_unfrozen_layers_of_a_bundled_model_are_exported_as_what_they_change(
     assert (small * exact).sum(axis=1).mean() > 0.95, "8 bits change the vectors little"
 
 
+def test_int8_layers_give_nearly_the_hidden_states_of_the_checkpoint_and_are_put_back(
+    base: Path, data: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnx", reason="the extra 'export' is not installed")
+    from latefold.encoders.model_folder import ModelFolder
+    from latefold.encoders.training.export import write_backbone
+    from latefold.encoders.training.lower_layers import LowerLayers
+
+    write_backbone(base, tmp_path / "int8", corpus=[data])
+    bert = BertModel.from_pretrained(base, add_pooling_layer=False).eval()
+    embeddings, layers = bert.embeddings, list(bert.encoder.layer)
+    ids = torch.tensor([[2, 7, 9, 11, 3], [2, 8, 3, 0, 0]])
+    mask = ids != 0
+    with torch.no_grad():
+        exact = bert(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+        lower = LowerLayers(bert, ModelFolder.read(tmp_path / "int8"), 1)
+        made = lower(ids)
+        assert torch.nn.functional.cosine_similarity(made[mask], exact.hidden_states[1][mask]).min() > 0.95
+        assert not made[~mask].any()
+        last = bert(input_ids=ids, attention_mask=mask).last_hidden_state
+        assert torch.nn.functional.cosine_similarity(last[mask], exact.last_hidden_state[mask]).min() > 0.95
+    assert list(bert.encoder.layer) == layers[1:]
+    lower.restore(bert)
+    assert bert.embeddings is embeddings
+    assert list(bert.encoder.layer) == layers
+    with pytest.raises(EncoderError, match="has 2 layers, not 3"):
+        LowerLayers(bert, ModelFolder.read(tmp_path / "int8"), 3)
+
+
 def test_unusable_bases_and_dimensions_are_named(config: TrainingConfig, tmp_path: Path) -> None:
     wide = replace(config, model=replace(config.model, dim=64))
     with pytest.raises(InvalidInputError, match="32 dimensions"):
         train(wide, tmp_path / "wide")
+    with pytest.raises(InvalidInputError, match=r"frozen_int8 needs a bundled model\.base"):
+        replace(config, model=replace(config.model, unfrozen_layers=1, frozen_int8=True))
     deep = replace(config, model=replace(config.model, unfrozen_layers=3))
     with pytest.raises(InvalidInputError, match="2 layers"):
         train(deep, tmp_path / "deep")
@@ -276,21 +306,3 @@ def test_the_head_ignores_padding_and_is_the_numpy_one() -> None:
     expected = twin.apply(flat, np.array([0, 5, 7]), 4)
     got = torch.nn.functional.normalize(torch.cat([made[0], made[1, :2]]), dim=-1).numpy()
     np.testing.assert_allclose(got, expected, atol=1e-5)
-
-
-def test_parts_of_the_loss() -> None:
-    torch.manual_seed(0)
-    q, d = torch.randn(2, 3, 4), torch.randn(5, 6, 4)
-    q_mask, d_mask = torch.tensor([[1, 1, 1], [1, 0, 0]]).bool(), torch.rand(5, 6) < 0.7
-    d_mask[:, 0] = True
-    scores = mean_maxsim(q, q_mask, d, d_mask)
-    for i in range(2):
-        for j in range(5):
-            expected = (q[i, q_mask[i]] @ d[j, d_mask[j]].T).amax(1).mean()
-            assert scores[i, j].item() == pytest.approx(expected.item(), abs=1e-5)
-    assert divergence(scores, scores + 3).item() == pytest.approx(0, abs=1e-5)
-    partly = scores.clone()
-    partly[:, 2] = -torch.inf
-    assert divergence(scores, partly).item() == pytest.approx(0, abs=1e-5)
-    assert anisotropy(torch.eye(4)).item() == pytest.approx(1 / 4 + 1 / 4)
-    assert anisotropy(torch.eye(1, 4).repeat(9, 1)).item() == pytest.approx(2)
