@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def write_head_folder(
         for name in BACKBONE_FILES:
             source.bytes_of(name)
             shutil.copyfile(source.path / name, out / name)
-    kept = Head(head.mix, head.weight[:, :dims], head.bias[:dims])
+    kept = replace(head, weight=head.weight[:, :dims], bias=head.bias[:dims])
     (out / HEAD_FILE).write_bytes(kept.to_bytes())
     _write_description(out, described)
     return ModelFolder.read(out)

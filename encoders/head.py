@@ -15,6 +15,9 @@ from .errors import EncoderError, InvalidInputError
 HEAD_FILE = "head.safetensors"
 MAX_BYTES = 64 << 20
 _NAMES = ("mix", "weight", "bias")
+_MARKER = "marker"
+"""Stored only where it is not 1."""
+MAX_MARKER = 100.0
 _ONE_THREAD = 1 << 18
 """Multiplications up to which OpenBLAS uses one thread; its own would compete with those that encode batches."""
 _SHORTEST = 1e-12
@@ -26,6 +29,7 @@ class Head:
 
     mix: () or `(width,)` float32, how much of its text each token takes in. weight: `(width, dims)` float32.
     bias: `(dims,)` float32. Any leading dimensions of `y` may be used alone, if the head was trained for that.
+    marker: how much the first vector of a query counts, which stands for all of it; that of another token counts 1.
 
     Raises `EncoderError` on wrong shapes and on values that are not finite float32.
     """
@@ -33,6 +37,7 @@ class Head:
     mix: FloatArray
     weight: FloatArray
     bias: FloatArray
+    marker: float = 1.0
 
     def __post_init__(self) -> None:
         for name in _NAMES:
@@ -42,10 +47,14 @@ class Head:
             raise EncoderError(f"the head has a weight of shape {self.weight.shape}; expected (width, dims)")
         if self.mix.shape not in ((), (self.width,)) or self.bias.shape != (self.dims,):
             raise EncoderError(f"the parts of the head do not fit together: {shapes}")
+        if not 0 < self.marker <= MAX_MARKER:
+            raise EncoderError(
+                f"the marker of the head counts {self.marker}; expected more than 0, at most {MAX_MARKER}"
+            )
 
     @classmethod
     def read(cls, content: bytes) -> Head:
-        """The head in the bytes of a safetensors file with the tensors `mix`, `weight` and `bias`, all float32.
+        """The head in a safetensors file of float32 tensors: `mix`, `weight`, `bias`, and `marker` unless that is 1.
 
         Raises `EncoderError` on anything else, and on more than 64 MiB.
         """
@@ -55,14 +64,20 @@ class Head:
             tensors = load(content)
         except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise EncoderError(f"{HEAD_FILE} is no readable safetensors file: {error!r}") from error
+        marker = tensors.pop(_MARKER, np.ones((), np.float32))
         if set(tensors) != set(_NAMES):
             found = ", ".join(sorted(tensors)) or "nothing"
             raise EncoderError(f"{HEAD_FILE} holds {found[:200]}; expected {', '.join(_NAMES)}")
-        return cls(**tensors)
+        if marker.shape != ():
+            raise EncoderError(f"the marker of {HEAD_FILE} has shape {marker.shape}; expected one number")
+        return cls(**tensors, marker=float(_checked(_MARKER, marker)))
 
     def to_bytes(self) -> bytes:
         """The bytes that `read` reads; equal heads give equal bytes."""
-        return bytes(save({name: getattr(self, name) for name in _NAMES}))
+        tensors = {name: getattr(self, name) for name in _NAMES}
+        if self.marker != 1:
+            tensors[_MARKER] = np.asarray(self.marker, np.float32)
+        return bytes(save(tensors))
 
     @property
     def width(self) -> int:

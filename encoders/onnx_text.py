@@ -49,8 +49,10 @@ class _Loaded(NamedTuple):
 
 
 class OnnxTextEncoder:
-    """Token embeddings of texts on the CPU; each vector has length 1, unless a pooling of raw means is asked for.
+    """Token embeddings of texts on the CPU.
 
+    Each vector has length 1, unless a pooling of raw means is asked for; the first one of a query, the length by which
+    the head says that it counts.
     Files are opened on first use. A text's vectors do not depend on the texts encoded with it.
     """
 
@@ -116,7 +118,10 @@ class OnnxTextEncoder:
         missing = [text for text in dict.fromkeys(texts) if text not in known]
         if missing:
             encoded = self._encode(missing, NO_POOLING)
+            head = self._load().head
             fresh = {text: encoded[i].copy() for i, text in enumerate(missing)}
+            for vectors in fresh.values():
+                vectors[:1] *= 1 if head is None else head.marker
             self._queries.store(fresh)
             known |= fresh
         return TokenEmbeddings.from_list([known[text] for text in texts], dim=self._dim)

@@ -115,12 +115,12 @@ def means(tokens: TokenEmbeddings) -> FloatArray:
 
 
 def shortened(tokens: TokenEmbeddings, dim: int) -> TokenEmbeddings:
-    """Leading `dim` dimensions of each vector, rescaled to length 1."""
+    """Leading `dim` dimensions of each vector, rescaled to the length it had."""
     if dim >= tokens.dim:
         return tokens
     vectors = np.ascontiguousarray(tokens.vectors[:, :dim])
-    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-    vectors /= np.maximum(lengths, np.finfo(np.float32).tiny)[:, None]
+    had, has = (np.sqrt(np.einsum("ij,ij->i", rows, rows)) for rows in (tokens.vectors, vectors))
+    vectors *= (had / np.maximum(has, np.finfo(np.float32).tiny))[:, None]
     return TokenEmbeddings(vectors, tokens.offsets)
 
 

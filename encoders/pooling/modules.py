@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from ..batches import length_batches
 from ..checkpoint import MODULES_FILE
 from ..errors import InvalidInputError
-from ..training.modules import TokenHead
+from ..training.modules import MarkerWeight, TokenHead
 from .base import MAX_TOKENS, Pooling
 from .kernel import TIE, cluster_texts
 
@@ -116,7 +116,7 @@ def load_model(folder: str | Path, **settings: Any) -> MultiVectorEncoder:
 
     settings: as `MultiVectorEncoder` takes them.
     """
-    own = {f"{module.__module__}.{module.__qualname__}": module for module in (CrispPooling, TokenHead)}
+    own = {f"{module.__module__}.{module.__qualname__}": module for module in (CrispPooling, TokenHead, MarkerWeight)}
     modules = Path(folder) / MODULES_FILE
     if not modules.is_file() or not any(f'"{name}"' in modules.read_text("utf-8") for name in own):
         return MultiVectorEncoder(str(folder), **settings)

@@ -25,7 +25,7 @@ from ..pooling.modules import CrispPooling
 from .cache import TokenCache
 from .config import ModelConfig
 from .lower_layers import LowerLayers
-from .modules import CachedBackbone, TokenHead
+from .modules import CachedBackbone, MarkerWeight, TokenHead
 
 ALIGNED_TEXTS = 128
 SAMPLED_TOKENS = 200_000
@@ -86,7 +86,7 @@ def build_model(model: ModelConfig, encoder: Encoder, queries: TokenCache, docum
             start = rotation_between(backbone, encoder, list(documents.texts)[:ALIGNED_TEXTS]) @ start
     with torch.no_grad():
         head.weight.copy_(torch.from_numpy(np.ascontiguousarray(start[:, : model.dim])))
-    return MultiVectorEncoder(modules=[backbone, head, *_ending()])
+    return MultiVectorEncoder(modules=[backbone, head, *_ending(model.marker)])
 
 
 def complete_model(
@@ -108,7 +108,7 @@ def complete_model(
                 whole.weight.copy_(torch.from_numpy(turn) @ head.weight.cpu())
         head = whole
     pools = [] if pooling == "none" else [CrispPooling(documents=pooling)]
-    return MultiVectorEncoder(modules=[backbone, head, *_ending(), *pools], device="cpu").eval()
+    return MultiVectorEncoder(modules=[backbone, head, *_ending(model.marker), *pools], device="cpu").eval()
 
 
 def rotation_between(backbone: Any, encoder: Encoder, texts: Sequence[str]) -> FloatArray:
@@ -144,8 +144,9 @@ def _procrustes(left: np.ndarray[Any, Any], right: np.ndarray[Any, Any]) -> np.n
     return np.asarray(u @ v)
 
 
-def _ending() -> list[torch.nn.Module]:
-    return [MultiVectorMask(), Normalize(module_input_name="token_embeddings")]
+def _ending(marker: float = 1.0) -> list[torch.nn.Module]:
+    weights = [] if marker == 1 else [MarkerWeight(marker)]
+    return [MultiVectorMask(), Normalize(module_input_name="token_embeddings"), *weights]
 
 
 def _transformer(folder: str, max_tokens: int | None = None) -> Transformer:

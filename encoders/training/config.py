@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_type_hints
 
 from ..errors import InvalidInputError
+from ..head import MAX_MARKER
 from ..model_folder import bundled_names
 from ..pooling.base import Pooling
 
@@ -39,7 +40,8 @@ class ModelConfig:
     vectors; nested: prefixes of them that are trained as well. mix: share of the text's mean vector added to each
     token; learn_mix: train it too, which on short passages drives it to 0. unfrozen_layers: top layers of the backbone
     that are trained; 0 trains the head alone. frozen_int8: the layers below them run as the int8 graph of a bundled
-    base, which they are in the exported encoder too; several times faster on a CPU (extra `export`).
+    base, which they are in the exported encoder too; several times faster on a CPU (extra `export`). marker: how much
+    the first vector of a query counts, that of the marker which stands for all of it; others count 1.
     """  # noqa: D205
 
     base: str = "minilm"
@@ -50,6 +52,7 @@ class ModelConfig:
     learn_mix: bool = False
     unfrozen_layers: int = 0
     frozen_int8: bool = False
+    marker: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,7 @@ class TrainingConfig:
                 bool(self.pooling.documents and self.pooling.queries),
                 'pooling.documents and pooling.queries need a name each; "none" pools nothing',
             ),
+            (0 < model.marker <= MAX_MARKER, f"model.marker is {model.marker}; expected above 0, at most {MAX_MARKER}"),
             (
                 not model.frozen_int8 or (model.unfrozen_layers > 0 and model.base in bundled_names()),
                 "model.frozen_int8 needs a bundled model.base and model.unfrozen_layers above 0",

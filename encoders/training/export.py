@@ -6,6 +6,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,4 +95,4 @@ def portable(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 def _turned(head: Head, rotation: FloatArray) -> Head:
     """The head that reads rotated vectors."""
-    return Head(head.mix, np.ascontiguousarray(rotation.T @ head.weight, np.float32), head.bias)
+    return replace(head, weight=np.ascontiguousarray(rotation.T @ head.weight, np.float32))

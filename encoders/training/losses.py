@@ -17,6 +17,8 @@ from .config import TrainingConfig
 
 MASKED = -1e4
 """Below every cosine: what padding scores."""
+PARTS = 2
+"""Texts of a batch are encoded in so many parts of near-equal length."""
 
 
 class CrispLoss(nn.Module):  # type: ignore[misc]
@@ -70,9 +72,22 @@ class CrispLoss(nn.Module):  # type: ignore[misc]
         return losses
 
     def _encode(self, features: dict[str, Any], task: str) -> tuple[Tensor, Tensor]:
+        """Vectors and mask of a batch, encoded in parts of texts about as long, so that little of it is padding."""
         known = {key: value for key, value in features.items() if key not in ("teacher", "positives", "draw")}
-        made = self.model(known, task=task)
-        return made["token_embeddings"], made["attention_mask"].bool()
+        mask = known["attention_mask"].bool()
+        lengths = mask.sum(1)
+        order = lengths.argsort(descending=True, stable=True)
+        parts = order.chunk(PARTS) if bool(mask[:, 0].all()) else (order,)
+        vectors, masks = [], []
+        for rows in parts:
+            longest = int(lengths[rows].max()) if len(parts) > 1 else mask.shape[1]
+            part = {key: _rows(value, rows, mask.shape, longest) for key, value in known.items()}
+            made = self.model(part, task=task)
+            missing = mask.shape[1] - longest
+            vectors.append(functional.pad(made["token_embeddings"], (0, 0, 0, missing)))
+            masks.append(functional.pad(made["attention_mask"].bool(), (0, missing)))
+        back = order.argsort()
+        return torch.cat(vectors)[back], torch.cat(masks)[back]
 
     def _views(self, rng: np.random.Generator, drawn: list[Pooling]) -> list[tuple[int, list[Pooling]]]:
         """The dimensions and the poolings, of queries and of documents, that a step trains."""
@@ -82,6 +97,12 @@ class CrispLoss(nn.Module):  # type: ignore[misc]
         dim = self._config.model.dim
         beside = self._config.pooling.and_unpooled and any(pooling.kind != "none" for pooling in drawn)
         return [(dim, [Pooling("none")] * 2)] * beside + [(size, drawn) for size in (dim, *nested)]
+
+
+def _rows(value: Any, rows: Tensor, shape: torch.Size, longest: int) -> Any:
+    """Some texts of a feature that has a value a token; any other feature as it is."""
+    known = isinstance(value, Tensor) and value.shape[:2] == shape
+    return value[rows, :longest] if known else value
 
 
 def mean_maxsim(queries: Tensor, query_mask: Tensor, documents: Tensor, document_mask: Tensor) -> Tensor:
@@ -116,5 +137,6 @@ def anisotropy(vectors: Tensor) -> Tensor:
 
 
 def _prefix(vectors: Tensor, mask: Tensor, dim: int, pooling: Pooling) -> tuple[Tensor, Tensor]:
-    unit = functional.normalize(vectors[..., :dim], dim=-1)
-    return (unit, mask) if pooling.kind == "none" else crisp_pool(unit, mask, pooling)
+    """Leading dimensions, rescaled to the length that the vectors had, and pooled."""
+    cut = functional.normalize(vectors[..., :dim], dim=-1) * vectors.norm(dim=-1, keepdim=True).detach()
+    return (cut, mask) if pooling.kind == "none" else crisp_pool(cut, mask, pooling)

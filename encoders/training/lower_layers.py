@@ -16,7 +16,7 @@ from ..errors import EncoderError, MissingExtraError
 from ..model_folder import GRAPH_FILE, ModelFolder
 from ..onnx_session import cores, map_in_threads, session_of
 
-TOKENS_PER_BATCH = 2048
+TOKENS_PER_BATCH = 512
 _LAYER_END = "LayerNormalization"
 _PER_LAYER = 2
 """Normalizations of a layer of BERT; the embeddings have one before them."""

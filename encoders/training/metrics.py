@@ -77,6 +77,5 @@ def _prefix(embeddings: TokenEmbeddings, dim: int) -> TokenEmbeddings:
     if dim == embeddings.dim:
         return embeddings
     vectors = embeddings.vectors[:, :dim]
-    return TokenEmbeddings(
-        vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9), embeddings.offsets
-    )
+    had, has = (np.linalg.norm(rows, axis=1, keepdims=True) for rows in (embeddings.vectors, vectors))
+    return TokenEmbeddings(vectors * (had / np.maximum(has, 1e-9)), embeddings.offsets)

@@ -59,6 +59,31 @@ class TokenHead(Module):  # type: ignore[misc]  # its base is untyped
         return head
 
 
+class MarkerWeight(Module):  # type: ignore[misc]
+    """Scales the first vector of a query, that of the marker which stands for all of it; after `Normalize`.
+
+    weight: how much it counts in MaxSim, where other vectors count 1.
+    """
+
+    config_keys = ["weight"]  # noqa: RUF012
+    forward_kwargs = {"task"}  # noqa: RUF012
+
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, features: dict[str, Tensor], task: str | None = None) -> dict[str, Tensor]:
+        """Replace `token_embeddings` of queries, whose padding stands behind the tokens."""
+        if task == "query":
+            vectors = features["token_embeddings"]
+            features["token_embeddings"] = torch.cat([vectors[:, :1] * self.weight, vectors[:, 1:]], dim=1)
+        return features
+
+    def save(self, output_path: str, *_args: Any, **_kwargs: Any) -> None:
+        """Write the configuration to a folder."""
+        self.save_config(output_path)
+
+
 class CachedBackbone(Module):  # type: ignore[misc]
     """Stands for a frozen Transformer while the modules after it are trained: looks vectors up instead of computing.
 

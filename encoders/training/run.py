@@ -103,7 +103,7 @@ def _train(
     model = backbone.build_model(config.model, encoder, queries, documents)
     history = trainer.fit(model, config, material, output / CHECKPOINT_FOLDER, evaluator, progress)
     result = summarise(history) | {"pairs": len(rows), "held_out": len(held), "steps": steps}
-    save_head(output / HEAD_FILE, model[1])
+    save_head(output / HEAD_FILE, model[1], config.model.marker)
     whole = backbone.complete_model(model, config.model, encoder, pairs.passages, config.pooling.saved)
     if whole is not None:
         whole.save(str(output / MODEL_FOLDER), create_model_card=False)
@@ -206,10 +206,10 @@ def summarise(history: list[dict[str, float]]) -> dict[str, Any]:
     return {"before": evaluated[0], "after": evaluated[-1]} if evaluated else {}
 
 
-def save_head(path: Path, module: Any) -> None:
-    """Write `mix`, `weight` and `bias` of a `TokenHead` as safetensors that `head.Head` reads."""
+def save_head(path: Path, module: Any, marker: float = 1.0) -> None:
+    """Write a `TokenHead` and the weight of the marker as safetensors that `head.Head` reads."""
     values = {name: value.float().cpu().numpy() for name, value in module.state_dict().items()}
-    path.write_bytes(Head(values["mix"][0], values["weight"], values["bias"]).to_bytes())
+    path.write_bytes(Head(values["mix"][0], values["weight"], values["bias"], marker).to_bytes())
 
 
 def write_json(path: Path, value: object) -> None:

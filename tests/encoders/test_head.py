@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 
 from latefold.encoders.errors import EncoderError, InvalidInputError
-from latefold.encoders.head import MAX_BYTES, Head
+from latefold.encoders.head import MAX_BYTES, MAX_MARKER, Head
 
 
 def make_head(width: int = 24, dims: int = 12, seed: int = 0, *, scalar_mix: bool = False) -> Head:
@@ -60,6 +61,19 @@ def test_a_vector_that_vanishes_stays_zero() -> None:
     head = Head(np.float32(0), np.ones((4, 2), np.float32), np.zeros(2, np.float32))
     made = head.apply(np.array([[1, -1, 1, -1], [1, 1, 1, 1]], np.float32), np.array([0, 2]), 2)
     np.testing.assert_allclose(made, [[0, 0], [0.5**0.5] * 2])
+
+
+def test_the_weight_of_the_marker_is_kept_and_checked() -> None:
+    plain, weighted = make_head(), replace(make_head(), marker=2.5)
+    assert Head.read(plain.to_bytes()).marker == 1
+    assert Head.read(weighted.to_bytes()).marker == 2.5
+    assert len(weighted.to_bytes()) > len(plain.to_bytes())
+    for wrong in (0.0, -1.0, float("nan"), MAX_MARKER * 2):
+        with pytest.raises(EncoderError, match="marker of the head counts"):
+            replace(plain, marker=wrong)
+    for stored in (np.ones(1, np.float32), np.float64(2), np.float32("inf")):
+        with pytest.raises(EncoderError, match="marker"):
+            Head.read(save({**parts(plain), "marker": np.asarray(stored)}))
 
 
 @pytest.mark.parametrize("scalar_mix", [True, False])

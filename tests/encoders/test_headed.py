@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,26 @@ def test_vectors_depend_on_the_text_alone(head_folder: Path, suffix: str, shared
     for i, text in enumerate(texts):
         np.testing.assert_allclose(encoder.encode_documents([text])[0], together[i], atol=1e-5)
         np.testing.assert_allclose(backward[len(texts) - 1 - i], together[i], atol=1e-5)
+
+
+def test_the_marker_of_a_query_counts_as_the_head_says(tmp_path: Path) -> None:
+    write_head_folder(tmp_path / "plain", random_head(), backbone="minilm", nested=NESTED)
+    write_head_folder(tmp_path / "model", replace(random_head(), marker=2.5), backbone="minilm", nested=NESTED)
+    plain, encoder = (load_encoder(str(tmp_path / name), threads=1) for name in ("plain", "model"))
+    queries, expected = encoder.encode_queries(TEXTS), plain.encode_queries(TEXTS).vectors.copy()
+    expected[queries.offsets[:-1]] *= np.float32(2.5)
+    np.testing.assert_array_equal(queries.vectors, expected)
+    np.testing.assert_array_equal(encoder.encode_queries(TEXTS).vectors, expected)  # from the cache
+    documents = encoder.encode_documents(TEXTS)
+    np.testing.assert_array_equal(documents.vectors, plain.encode_documents(TEXTS).vectors)
+    with Index.create(tmp_path / "index", encoder=str(tmp_path / "model")) as index:
+        index.add([{"id": str(i), "text": text} for i, text in enumerate(TEXTS)])
+        for mode in ("exact", "ann"):
+            for hit in index.search(TEXTS[2], 3, mode=mode):
+                best = queries[2] @ documents[int(hit.id)].T
+                assert hit.score == pytest.approx(best.max(axis=1).sum(), rel=0.02)
+        explained = index.explain(TEXTS[2], "0")
+        assert sum(match.score for match in explained.matches) == pytest.approx(explained.score, rel=0.02)
 
 
 def test_no_texts_give_no_vectors(head_folder: Path) -> None:
