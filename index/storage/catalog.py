@@ -200,8 +200,9 @@ class CatalogReader:
         return meta
 
     def close(self) -> None:
-        """End the view."""
-        self._finalizer()
+        """End the view, after a query that another thread is at: closed under one, SQLite crashes the process."""
+        with self._lock:
+            self._finalizer()
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Rows of one statement. Raises `IndexCorruptedError` when SQLite finds the file damaged."""

@@ -184,3 +184,24 @@ def test_a_reader_s_view_is_the_same_in_all_its_threads(folder: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: (len(reader.records(range(1, 300))), reader.count()), range(60)))
     assert set(found) == {(199, 199)}
+
+
+def test_a_view_is_closed_after_the_queries_that_other_threads_are_at(folder: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    add(folder, *(record(i) for i in range(1, 200)))
+
+    def read(reader: CatalogReader) -> str:
+        while True:
+            try:
+                reader.records(range(1, 300))
+            except InvalidInputError as error:
+                return str(error)
+
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(20):
+            reader = CatalogReader(folder)
+            running = [pool.submit(read, reader) for _ in range(4)]
+            reader.records(range(1, 300))
+            reader.close()
+            assert all("was closed" in result.result() for result in running)
