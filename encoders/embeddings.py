@@ -77,6 +77,15 @@ class TokenEmbeddings:
         source = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
         return TokenEmbeddings(self.vectors[source], offsets)
 
+    def leading(self, dim: int) -> TokenEmbeddings:
+        """The leading `dim` dimensions of each vector, rescaled to the length it had; all of them are itself."""
+        if dim >= self.dim:
+            return self
+        vectors = np.ascontiguousarray(self.vectors[:, :dim])
+        had, has = (np.sqrt(np.einsum("ij,ij->i", rows, rows)) for rows in (self.vectors, vectors))
+        vectors *= (had / np.maximum(has, np.finfo(np.float32).tiny))[:, None]
+        return TokenEmbeddings(vectors, self.offsets)
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 

@@ -94,7 +94,7 @@ class Source:
         """A block of texts: its token vectors of `dim` dimensions, and each text's mean over all dimensions."""
         part = list(self.texts[start : start + BLOCK])
         made = self.encoder.encode_queries(part) if self.queries else self.encoder.encode_documents(part)
-        return shortened(made, self.dim), means(made)
+        return made.leading(self.dim), means(made)
 
     def identity(self) -> dict[str, str | int]:
         """What tells these vectors from others, with a hash of everything they depend on."""
@@ -112,16 +112,6 @@ def means(tokens: TokenEmbeddings) -> FloatArray:
         if len(vectors):
             made[row] = vectors.mean(axis=0)
     return made
-
-
-def shortened(tokens: TokenEmbeddings, dim: int) -> TokenEmbeddings:
-    """Leading `dim` dimensions of each vector, rescaled to the length it had."""
-    if dim >= tokens.dim:
-        return tokens
-    vectors = np.ascontiguousarray(tokens.vectors[:, :dim])
-    had, has = (np.sqrt(np.einsum("ij,ij->i", rows, rows)) for rows in (tokens.vectors, vectors))
-    vectors *= (had / np.maximum(has, np.finfo(np.float32).tiny))[:, None]
-    return TokenEmbeddings(vectors, tokens.offsets)
 
 
 def load(folder: Path) -> Vectors:

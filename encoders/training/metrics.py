@@ -62,7 +62,7 @@ def measure(
     """
     measured: dict[str, float] = {}
     for dim in dims:
-        asked, answers = _prefix(queries, dim), _prefix(documents, dim)
+        asked, answers = queries.leading(dim), documents.leading(dim)
         for name in poolings if dim == dims[0] else ("none",):
             kept, _ = pool(answers, Pooling.parse(name))
             for key, value in retrieval(ranks(asked, kept, positives)).items():
@@ -71,11 +71,3 @@ def measure(
     if folded is not None:
         measured["folded_recall"] = folded(queries, documents)
     return measured
-
-
-def _prefix(embeddings: TokenEmbeddings, dim: int) -> TokenEmbeddings:
-    if dim == embeddings.dim:
-        return embeddings
-    vectors = embeddings.vectors[:, :dim]
-    had, has = (np.linalg.norm(rows, axis=1, keepdims=True) for rows in (embeddings.vectors, vectors))
-    return TokenEmbeddings(vectors * (had / np.maximum(has, 1e-9)), embeddings.offsets)

@@ -17,7 +17,7 @@ from ..beir import Dataset, load_beir
 from ..corpora import Place
 from ..metrics import Rankings, quality
 from ..truth import best
-from ..vectors import Source, Vectors, load, shortened, stored
+from ..vectors import Source, Vectors, load, stored
 
 _HOME, _DOCUMENTS, _QUERIES = "encoders", "documents", "queries"
 _DEPTH = 100
@@ -70,8 +70,8 @@ class Encoded:
 
     def at(self, dim: int) -> tuple[TokenEmbeddings, TokenEmbeddings]:
         """Documents and queries in memory, their leading `dim` dimensions rescaled to length 1."""
-        parts = [shortened(block, dim) for block in self.documents.blocks()]
-        return TokenEmbeddings.concatenate(parts), shortened(self.queries.read(), dim)
+        parts = [block.leading(dim) for block in self.documents.blocks()]
+        return TokenEmbeddings.concatenate(parts), self.queries.read().leading(dim)
 
 
 def open_collection(name: str, place: Place) -> Collection:

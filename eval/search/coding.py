@@ -11,7 +11,7 @@ import numpy as np
 
 from ...encoders.embeddings import FloatArray, IntArray, TokenEmbeddings
 from ...index.tokens.base import Codes, TokenCodec, codec
-from ..vectors import Vectors, shortened
+from ..vectors import Vectors
 
 SAMPLE: Final = 200_000
 """Token vectors that a codec is fitted to."""
@@ -49,7 +49,7 @@ def encoded(name: str, documents: Vectors | TokenEmbeddings, dim: int | None = N
     codes = np.empty((int(offsets[-1]), fitted.bytes_per_token), np.uint8)
     spent, done = 0.0, 0
     for block in _blocks(documents):
-        vectors = shortened(block, size).vectors
+        vectors = block.leading(size).vectors
         start = process_time()
         codes[done : done + len(vectors)] = fitted.encode(vectors)
         spent += process_time() - start
@@ -67,5 +67,5 @@ def _sample(documents: Vectors | TokenEmbeddings, dim: int) -> FloatArray:
     parts = []
     for block in _blocks(documents):
         kept = np.ascontiguousarray(block.vectors[::step])
-        parts.append(shortened(TokenEmbeddings(kept, np.array([0, len(kept)])), dim).vectors)
+        parts.append(TokenEmbeddings(kept, np.array([0, len(kept)])).leading(dim).vectors)
     return np.concatenate(parts)

@@ -19,7 +19,6 @@ from ...index.tokens.patch import Patch256Codec, unique_codes
 from ...index.tokens.saliency import document_frequencies, keep_top, prune_queries, saliency
 from ..corpora import Corpus
 from ..truth import best
-from ..vectors import shortened
 from .coding import SAMPLE
 from .quality import Judge
 
@@ -42,7 +41,7 @@ class _Bench:
     """A collection in LVQ-8, patch and sign codes."""
 
     def __init__(self, corpus: Corpus, dim: int) -> None:
-        documents, queries = shortened(corpus.documents.read(), dim), shortened(corpus.queries.read(), dim)
+        documents, queries = corpus.documents.read().leading(dim), corpus.queries.read().leading(dim)
         self.documents, self.queries, self.offsets = documents, queries, documents.offsets
         sample = np.ascontiguousarray(documents.vectors[:: max(1, -(-len(documents.vectors) // SAMPLE))])
         self.fine, self.patch, self.sign = Lvq8Codec(dim), Patch256Codec.fit(sample), SignCodec.fit(sample)

@@ -17,7 +17,6 @@ from ..beir import load_beir
 from ..corpora import Corpus
 from ..metrics import Judgements, quality
 from ..truth import best
-from ..vectors import shortened
 from .coding import Coded, encoded
 
 REFERENCE: Final = "fp16"
@@ -71,7 +70,7 @@ def measure(corpus: Corpus, folder: Path, codecs: Sequence[str], dim: int) -> di
     warm_up()
     judge = Judge(corpus, folder)
     dim = min(dim, corpus.documents.dim)
-    queries = shortened(corpus.queries.read(), dim)
+    queries = corpus.queries.read().leading(dim)
     reference: IntArray | None = None
     scored: dict[str, tuple[FloatArray, Kept]] = {}
     left_out: dict[str, str] = {}

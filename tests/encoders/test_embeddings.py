@@ -114,3 +114,14 @@ def test_no_items_at_all() -> None:
 def test_an_item_out_of_range_is_an_index_error(item: int) -> None:
     with pytest.raises(IndexError):
         TokenEmbeddings.from_list([np.zeros((1, 2))] * 2)[item]
+
+
+def test_leading_dimensions_keep_the_length_of_each_vector() -> None:
+    vectors = np.random.default_rng(0).standard_normal((5, 6)).astype(np.float32)
+    whole = TokenEmbeddings(vectors, np.array([0, 2, 5]))
+    cut = whole.leading(4)
+    np.testing.assert_array_equal(cut.offsets, whole.offsets)
+    np.testing.assert_allclose(np.linalg.norm(cut.vectors, axis=1), np.linalg.norm(vectors, axis=1), rtol=1e-5)
+    np.testing.assert_allclose(cut.vectors / cut.vectors[:, :1], vectors[:, :4] / vectors[:, :1], rtol=1e-5)
+    assert whole.leading(6) is whole
+    assert not TokenEmbeddings(np.zeros((1, 3), np.float32), np.array([0, 1])).leading(2).vectors.any()
