@@ -2,8 +2,10 @@
 
 The best product of a token with a document is piecewise linear: over a region of space it is the product with one token
 of the document. A map that tells regions apart fits it well, so the default one measures by how much a token exceeds a
-threshold in the direction of each of many centroids of the data. At equal width, and after equal compression, it finds
-more of the exact best documents than Gaussian directions under GELU (LEMUR's map before training, arXiv 2601.21853).
+threshold in the direction of each of many centroids of the data. Like the best product, a map grows in proportion to
+the length of the token, so that query tokens of any weight meet what unit ones taught. At equal width, and after equal
+compression, it finds more of the exact best documents than Gaussian directions under GELU (LEMUR's map before training,
+arXiv 2601.21853).
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ class FeatureMap(Protocol):
 
 
 class Centroids:
-    """`max(0, <x, centroid> - threshold)` for each centroid: `(width, dim)` and `(width,)` float32."""
+    """`max(0, <x, centroid> - |x| threshold)` for each centroid: `(width, dim)` and `(width,)` float32."""
 
     def __init__(self, centroids: FloatArray, thresholds: FloatArray) -> None:
         from ..kernels.targets import columns, panels
@@ -69,6 +71,7 @@ class Centroids:
         Spherical k-means around the mean of the tokens, because most encoders give all tokens a direction in common,
         beside which they would look alike.
         """
+        tokens = _normalized(tokens)
         rays = _normalized(tokens - tokens.mean(axis=0))
         centroids = rays[np.resize(draw(width, len(rays), (seed, 0, _START)), width)]
         for _ in range(ROUNDS):

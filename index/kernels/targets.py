@@ -121,13 +121,14 @@ def products(rows: FloatArray, packed: FloatArray) -> FloatArray:
 
 
 @inlined
-def _excess(x: Any, threshold: Any) -> Any:
-    return maximum(add(x, threshold), floats(np.float32(0)))
+def _excess(x: Any, length: Any, shift: Any) -> Any:
+    return maximum(multiply_add(x, length, shift), floats(np.float32(0)))
 
 
 @kernel
 def _sum_excess(
     vectors: FloatArray,
+    lengths: FloatArray,
     offsets: IntArray,
     packed: FloatArray,
     shifts: FloatArray,
@@ -143,26 +144,33 @@ def _sum_excess(
             shift_x, shift_y = load_floats(shifts, p * LANES), load_floats(shifts, (p + 1) * LANES)
             for t in range(begin, end, 4):
                 a0, a1, a2, a3, b0, b1, b2, b3 = _products_4x2(vectors, t, end - 1, packed, p)
-                x, y = add(x, _excess(a0, shift_x)), add(y, _excess(b0, shift_y))
+                length = floats(lengths[t])
+                x, y = add(x, _excess(a0, length, shift_x)), add(y, _excess(b0, length, shift_y))
                 if t + 1 < end:
-                    x, y = add(x, _excess(a1, shift_x)), add(y, _excess(b1, shift_y))
+                    length = floats(lengths[t + 1])
+                    x, y = add(x, _excess(a1, length, shift_x)), add(y, _excess(b1, length, shift_y))
                 if t + 2 < end:
-                    x, y = add(x, _excess(a2, shift_x)), add(y, _excess(b2, shift_y))
+                    length = floats(lengths[t + 2])
+                    x, y = add(x, _excess(a2, length, shift_x)), add(y, _excess(b2, length, shift_y))
                 if t + 3 < end:
-                    x, y = add(x, _excess(a3, shift_x)), add(y, _excess(b3, shift_y))
+                    length = floats(lengths[t + 3])
+                    x, y = add(x, _excess(a3, length, shift_x)), add(y, _excess(b3, length, shift_y))
             store_floats(out, item * width + p * LANES, x)
             store_floats(out, item * width + (p + 1) * LANES, y)
 
 
 def sum_excess(vectors: FloatArray, offsets: IntArray, packed: FloatArray, thresholds: FloatArray) -> FloatArray:
-    """`(n, columns)` float32: for each item and panel vector `c`, the sum of `max(0, <x, c> - threshold)` over tokens.
+    """`(n, columns)` float32: for each item and panel vector `c`, the sum over tokens of the excess over a threshold.
+
+    The excess of a token `x` is `max(0, <x, c> - |x| threshold)`, so that a token twice as long counts twice.
 
     thresholds: `(columns,)` float32. The rest is as for `best_products`.
     """
     vectors, offsets = frozen(vectors, np.float32, 2), frozen(offsets, np.int64, 1)
     out = np.empty((len(offsets) - 1, len(packed) * LANES), np.float32)
     shifts = frozen(-thresholds, np.float32, 1)
-    work = partial(_sum_excess, vectors, offsets, frozen(packed, np.float32, 3), shifts, out)
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    work = partial(_sum_excess, vectors, lengths, offsets, frozen(packed, np.float32, 3), shifts, out)
     in_threads(work, offsets, packed.size)
     return out
 

@@ -103,6 +103,16 @@ def test_queries_are_additive_and_order_does_not_matter(fitted, config):
     np.testing.assert_allclose(encoding.encode_documents(shuffled), encoding.encode_documents(union), atol=1e-4)
 
 
+@each_config
+def test_a_query_token_counts_as_it_is_long(fitted, config):
+    """MaxSim is homogeneous in each query token: a marker of weight 5 is worth five of them."""
+    encoding, (tokens,) = fitted[config], ragged(np.random.default_rng(1), [6])
+    weighted, repeated = tokens.copy(), np.concatenate([np.repeat(tokens[:1], 5, axis=0), tokens[1:]])
+    weighted[0] *= 5
+    made = encoding.encode_queries(TokenEmbeddings.from_list([weighted, repeated], dim=DIM))
+    np.testing.assert_allclose(made[0], made[1], atol=1e-3, rtol=1e-4)
+
+
 def test_repeated_document_tokens_change_only_the_mean(documents, fitted):
     encoding = fitted[CONFIGS[1]]
     twice = TokenEmbeddings.from_list([np.concatenate([item, item, item[:1]]) for item in documents], dim=DIM)

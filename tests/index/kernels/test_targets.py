@@ -50,7 +50,8 @@ def test_products_equal_plain_numpy(lengths, dim, count, seed):
 
     thresholds = rng.standard_normal(columns(count)).astype(np.float32)
     sums = sum_excess(tokens, offsets, panels(vectors), thresholds)
-    excess = np.maximum(products - thresholds[:count], 0)
+    lengths = np.linalg.norm(tokens.astype(np.float64), axis=1, keepdims=True)
+    excess = np.maximum(products - lengths * thresholds[:count], 0)
     np.testing.assert_allclose(sums[:, :count], per_item(lambda x: x.sum(0), excess, offsets), atol=1e-3)
     np.testing.assert_allclose(means(tokens, offsets), per_item(lambda x: x.mean(0), tokens, offsets), atol=1e-6)
 
