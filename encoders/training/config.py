@@ -71,14 +71,15 @@ class PoolingConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """contrastive, distillation, regulariser: weights. temperature: of the mean cosine of a query token's best match;
-    learned from there on with learn_temperature. nested_per_step: how many of the nested dimensions a step trains
-    beside all; 0 trains all of them. teacher_temperature: of the standardised teacher scores. maxsim, pooled, bm25:
-    weights of the teacher's parts.
+    """contrastive, distillation, marker, regulariser: weights; that of the marker is for distillation into the first
+    query vector alone. temperature: of the mean cosine of a query token's best match; learned from there on with
+    learn_temperature. nested_per_step: how many of the nested dimensions a step trains beside all; 0 trains all of
+    them. teacher_temperature: of the standardised teacher scores. maxsim, pooled, bm25: weights of the teacher's parts.
     """  # noqa: D205
 
     contrastive: float = 0.3
     distillation: float = 1.0
+    marker: float = 0.0
     regulariser: float = 0.0
     temperature: float = 0.03
     learn_temperature: bool = True

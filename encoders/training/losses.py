@@ -17,12 +17,13 @@ from .config import TrainingConfig
 
 MASKED = -1e4
 """Below every cosine: what padding scores."""
+NAMES = ("contrastive", "distillation", "marker", "regulariser")
 PARTS = 2
 """Texts of a batch are encoded in so many parts of near-equal length."""
 
 
 class CrispLoss(nn.Module):  # type: ignore[misc]
-    """The sum of three parts, each returned under its name, weighted.
+    """The sum of its parts, each returned under its name, weighted.
 
     Every text's vectors are cut to a prefix of their dimensions, scaled to length 1 and pooled (CRISP, Veneroso et al.
     2025, arXiv 2505.11471: gradients flow through the means of clusters), here in the forward pass. The poolings of a
@@ -30,8 +31,8 @@ class CrispLoss(nn.Module):  # type: ignore[misc]
     run that is resumed draws the same. Similarity is MaxSim divided by the number of query vectors and a temperature.
 
     contrastive: cross-entropy of each query's passage among all documents of the batch. distillation: Kullback-Leibler
-    divergence from the teacher's distribution over them to the model's. regulariser: `anisotropy` of the documents'
-    vectors.
+    divergence from the teacher's distribution over them to the model's. marker: the same with the first query vector
+    alone, at a temperature of its own. regulariser: `anisotropy` of the documents' vectors.
     """
 
     def __init__(self, model: nn.Module, config: TrainingConfig) -> None:
@@ -40,6 +41,8 @@ class CrispLoss(nn.Module):  # type: ignore[misc]
         self._config = config
         scale = torch.tensor(math.log(1 / config.loss.temperature))
         self.log_scale = nn.Parameter(scale, requires_grad=config.loss.learn_temperature)
+        alone = config.loss.learn_temperature and config.loss.marker > 0
+        self.marker_log_scale = nn.Parameter(scale.clone(), requires_grad=alone)
         self._poolings = [
             [dataclasses.replace(Pooling.parse(name), iterations=config.pooling.iterations) for name in names]
             for names in (config.pooling.queries, config.pooling.documents)
@@ -58,7 +61,7 @@ class CrispLoss(nn.Module):  # type: ignore[misc]
         queries, query_mask = self._encode(asked, "query")
         documents, document_mask = self._encode(answers, "document")
         teacher = answers["teacher"] / weights.teacher_temperature
-        losses = {name: queries.new_zeros(()) for name in ("contrastive", "distillation", "regulariser")}
+        losses = {name: queries.new_zeros(()) for name in NAMES}
         for dim, poolings in self._views(rng, drawn):
             q, q_mask = _prefix(queries, query_mask, dim, poolings[0])
             d, d_mask = _prefix(documents, document_mask, dim, poolings[1])
@@ -67,6 +70,10 @@ class CrispLoss(nn.Module):  # type: ignore[misc]
                 losses["contrastive"] += weights.contrastive * functional.cross_entropy(scores, answers["positives"])
             if weights.distillation:
                 losses["distillation"] += weights.distillation * divergence(scores, teacher)
+            if weights.marker:
+                first = functional.normalize(queries[:, :1, :dim], dim=-1)
+                alone = mean_maxsim(first, query_mask[:, :1], d, d_mask) * self.marker_log_scale.exp()
+                losses["marker"] += weights.marker * divergence(alone, teacher)
             if weights.regulariser:
                 losses["regulariser"] += weights.regulariser * anisotropy(d[d_mask])
         return losses

@@ -249,7 +249,7 @@ def _arguments(
     config: TrainingConfig, material: Material, folder: Path, *, evaluates: bool
 ) -> MultiVectorEncoderTrainingArguments:
     run = config.run
-    rates = {r"\.mix$": 3 * run.lr if config.model.learn_mix else 0.0, "^log_scale$": 5 * run.lr}
+    rates = {r"\.mix$": 3 * run.lr if config.model.learn_mix else 0.0, "log_scale$": 5 * run.lr}
     if config.model.unfrozen_layers:
         rates[r"^model\.0\."] = run.backbone_lr
     return MultiVectorEncoderTrainingArguments(

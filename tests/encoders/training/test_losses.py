@@ -62,6 +62,23 @@ def test_a_pooled_batch_is_trained_unpooled_as_well_where_that_is_asked() -> Non
     assert losses(model={"nested": []}, pooling={"and_unpooled": True}) == plain, "nothing is pooled, nothing is added"
 
 
+def test_the_marker_is_trained_alone_where_that_is_asked() -> None:
+    """Its part of the loss is that of texts of which only the first vector is asked, at a temperature of its own."""
+    alone = {"model": {"nested": []}, "loss": {"marker": 2.0, "contrastive": 0.0}}
+    made = losses(**alone)
+    assert losses(model={"nested": []})["marker"] == 0
+    asked, answers = batch()
+    asked["attention_mask"][:, 1:] = False
+    asked["token_embeddings"] = torch.nn.functional.normalize(asked["token_embeddings"], dim=-1)
+    config = parse_config({"data": {"files": ["x"]}, "model": {"dim": 8, "nested": []}}, Path("/"))
+    with torch.no_grad():
+        first = CrispLoss(Fixed(), config)([asked, answers])
+    assert made["marker"] == pytest.approx(2 * float(first["distillation"]), rel=1e-5)
+    assert made["distillation"] != pytest.approx(float(first["distillation"]), rel=1e-2)
+    loss = CrispLoss(Fixed(), parse_config({"data": {"files": ["x"]}, **alone}, Path("/")))
+    assert {name for name, value in loss.named_parameters() if value.requires_grad} == {"log_scale", "marker_log_scale"}
+
+
 def test_parts_of_the_loss() -> None:
     torch.manual_seed(0)
     q, d = torch.randn(2, 3, 4), torch.randn(5, 6, 4)
