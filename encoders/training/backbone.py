@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -108,7 +108,29 @@ def complete_model(
                 whole.weight.copy_(torch.from_numpy(turn) @ head.weight.cpu())
         head = whole
     pools = [] if pooling == "none" else [CrispPooling(documents=pooling)]
-    return MultiVectorEncoder(modules=[backbone, head, *_ending(model.marker), *pools], device="cpu").eval()
+    return MultiVectorEncoder(modules=[backbone, head, *_ending(model.final_marker), *pools], device="cpu").eval()
+
+
+def trainable(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """A copy of the weights that training may change."""
+    return {name: value.detach().clone() for name, value in model.named_parameters() if value.requires_grad}
+
+
+def settle(trained: MultiVectorEncoder, base: Mapping[str, torch.Tensor], model: ModelConfig) -> bool:
+    """Give a trained model the weights and the marker that are saved; false where they are as trained.
+
+    base: the same weights before training.
+    """
+    if model.share == 1 and model.final_marker == model.marker:
+        return False
+    with torch.no_grad():
+        for name, value in trained.named_parameters():
+            if name in base:
+                value.copy_(base[name].to(value.device).lerp(value, model.share))
+    for module in trained:
+        if isinstance(module, MarkerWeight):
+            module.weight = model.final_marker
+    return True
 
 
 def rotation_between(backbone: Any, encoder: Encoder, texts: Sequence[str]) -> FloatArray:

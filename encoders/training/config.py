@@ -41,7 +41,10 @@ class ModelConfig:
     token; learn_mix: train it too, which on short passages drives it to 0. unfrozen_layers: top layers of the backbone
     that are trained; 0 trains the head alone. frozen_int8: the layers below them run as the int8 graph of a bundled
     base, which they are in the exported encoder too; several times faster on a CPU (extra `export`). marker: how much
-    the first vector of a query counts, that of the marker which stands for all of it; others count 1.
+    the first vector of a query counts, that of the marker which stands for all of it; others count 1; saved_marker: in
+    the model that is saved, 0 for as much. share: how far from the base towards the trained weights those lie that are
+    saved; less than 1 keeps more of what the base knows of other texts (WiSE-FT, Wortsman et al. 2022, arXiv
+    2109.01903).
     """  # noqa: D205
 
     base: str = "minilm"
@@ -53,6 +56,13 @@ class ModelConfig:
     unfrozen_layers: int = 0
     frozen_int8: bool = False
     marker: float = 1.0
+    saved_marker: float = 0.0
+    share: float = 1.0
+
+    @property
+    def final_marker(self) -> float:
+        """How much the marker counts in the model that is saved."""
+        return self.saved_marker or self.marker
 
 
 @dataclass(frozen=True)
@@ -156,6 +166,11 @@ class TrainingConfig:
                 'pooling.documents and pooling.queries need a name each; "none" pools nothing',
             ),
             (0 < model.marker <= MAX_MARKER, f"model.marker is {model.marker}; expected above 0, at most {MAX_MARKER}"),
+            (
+                0 <= model.saved_marker <= MAX_MARKER,
+                f"model.saved_marker is {model.saved_marker}; expected from 0 to {MAX_MARKER}",
+            ),
+            (0 < model.share <= 1, f"model.share is {model.share}; expected above 0, at most 1"),
             (
                 not model.frozen_int8 or (model.unfrozen_layers > 0 and model.base in bundled_names()),
                 "model.frozen_int8 needs a bundled model.base and model.unfrozen_layers above 0",

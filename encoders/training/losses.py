@@ -41,8 +41,8 @@ class CrispLoss(nn.Module):  # type: ignore[misc]
         self._config = config
         scale = torch.tensor(math.log(1 / config.loss.temperature))
         self.log_scale = nn.Parameter(scale, requires_grad=config.loss.learn_temperature)
-        alone = config.loss.learn_temperature and config.loss.marker > 0
-        self.marker_log_scale = nn.Parameter(scale.clone(), requires_grad=alone)
+        if config.loss.marker:
+            self.marker_log_scale = nn.Parameter(scale.clone(), requires_grad=config.loss.learn_temperature)
         self._poolings = [
             [dataclasses.replace(Pooling.parse(name), iterations=config.pooling.iterations) for name in names]
             for names in (config.pooling.queries, config.pooling.documents)

@@ -101,9 +101,12 @@ def _train(
 
     torch.manual_seed(run.seed)
     model = backbone.build_model(config.model, encoder, queries, documents)
+    base = backbone.trainable(model)
     history = trainer.fit(model, config, material, output / CHECKPOINT_FOLDER, evaluator, progress)
+    if backbone.settle(model, base, config.model) and evaluator is not None:
+        history.append({"step": steps} | {f"eval_{name}": value for name, value in evaluator(model).items()})
     result = summarise(history) | {"pairs": len(rows), "held_out": len(held), "steps": steps}
-    save_head(output / HEAD_FILE, model[1], config.model.marker)
+    save_head(output / HEAD_FILE, model[1], config.model.final_marker)
     whole = backbone.complete_model(model, config.model, encoder, pairs.passages, config.pooling.saved)
     if whole is not None:
         whole.save(str(output / MODEL_FOLDER), create_model_card=False)

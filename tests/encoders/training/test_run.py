@@ -219,6 +219,23 @@ def test_transformers_that_are_not_bert_are_not_exported(
         export_run(run, run)
 
 
+def test_saved_weights_lie_between_those_of_the_base_and_the_trained_ones(
+    done: tuple[Path, dict], config: TrainingConfig, tmp_path: Path
+) -> None:
+    trained, heads, result = head_of(done[0]), {}, {}
+    for share in (1e-9, 0.5):
+        changed = replace(config, model=replace(config.model, share=share))
+        result[share] = train(changed, tmp_path / str(share))
+        heads[share] = head_of(tmp_path / str(share))
+    expected = (heads[1e-9].weight + trained.weight) / 2
+    np.testing.assert_allclose(heads[0.5].weight, expected, atol=1e-5)
+    assert np.abs(heads[0.5].weight - trained.weight).max() > 1e-3
+    assert result[0.5]["before"] == done[1]["before"]
+    assert result[1e-9]["after"]["stable_rank"] == pytest.approx(done[1]["before"]["stable_rank"], rel=1e-4)
+    curves = json.loads((tmp_path / "0.5" / "curves.json").read_text())
+    assert [entry["step"] for entry in curves["evaluation"]] == [0, 6, 12], "the last one is of what was saved"
+
+
 @pytest.mark.parametrize("frozen_int8", [False, True])
 def test_unfrozen_layers_of_a_bundled_model_are_exported_as_what_they_change(
     config: TrainingConfig, base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frozen_int8: bool
@@ -232,7 +249,14 @@ def test_unfrozen_layers_of_a_bundled_model_are_exported_as_what_they_change(
     changed = replace(
         config,
         model=replace(
-            config.model, base="tiny", checkpoint=str(base), unfrozen_layers=1, frozen_int8=frozen_int8, marker=2.0
+            config.model,
+            base="tiny",
+            checkpoint=str(base),
+            unfrozen_layers=1,
+            frozen_int8=frozen_int8,
+            marker=2.0,
+            saved_marker=3.0,
+            share=0.8,
         ),
         run=replace(config.run, steps=3, evaluate_every=3, backbone_lr=1e-2, mining="none"),
     )
@@ -246,7 +270,7 @@ def test_unfrozen_layers_of_a_bundled_model_are_exported_as_what_they_change(
     small = load_encoder(f"{tmp_path / 'mine'}:none").encode_queries(text).vectors
     exact = load_encoder(tmp_path / "run" / "model", offline=True).encode_queries(text).vectors
     for vectors in (small, exact):
-        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), [2] + [1] * (len(vectors) - 1), rtol=1e-5)
+        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), [3] + [1] * (len(vectors) - 1), rtol=1e-5)
     assert (small * exact)[1:].sum(axis=1).mean() > 0.95, "8 bits change the vectors little"
 
 
