@@ -231,6 +231,8 @@ encoding was fitted to."""
 
 
 def _warning(snapshot: Snapshot, target: float, count: int, recall: float, drift: float | None) -> str | None:
+    if drift is not None and drift > _DRIFTED:
+        return f"documents added since the fit are fitted {drift:.2f} times worse: run `latefold calibrate --refit`"
     if recall < target:
         return (
             f"the single vectors find {recall:.3f} of the exact top {TOP} among {count} candidates, short of the "
@@ -238,6 +240,4 @@ def _warning(snapshot: Snapshot, target: float, count: int, recall: float, drift
         )
     if count > max(1000, _MANY * snapshot.documents):
         return f"{count} candidates are needed for recall {target}: searches will be slow; consider a lower target"
-    if drift is not None and drift > _DRIFTED:
-        return f"documents added since the fit are fitted {drift:.2f} times worse: run `latefold calibrate --refit`"
     return None
