@@ -1,10 +1,9 @@
 """What a pooling keeps of a text, by name (`c8`, `c33%`, `k2`, `tail8`), and `pool`, which applies one without torch.
 
-The clusters are those of spherical k-means over the token vectors of one text, by itself. The first centre is the token
-nearest to the text's mean, the next always the token that raises the mean similarity of all tokens to their nearest
-centre most (greedy facility location); then come Lloyd steps until nothing moves. A cluster without members takes over
-the token that fits its own cluster worst. No random numbers: a text's clusters depend on its vectors only, not on its
-batch and, but for exact ties, not on their order.
+The clusters are those of spherical k-means over the token vectors of one text, by itself. Lloyd steps begin with Ward's
+hierarchical clusters, which lower the same sum of squares greedily, and go on until nothing moves. A cluster without
+members takes over the token that fits its own cluster worst. No random numbers: a text's clusters depend on its vectors
+only, not on its batch and, but for exact ties, not on their order.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ Kind = Literal["none", "fixed", "relative", "spacing", "tail"]
 Assignments = npt.NDArray[np.int32]
 
 MAX_TOKENS = 16_384
-"""Tokens of one text that can be clustered: memory grows with the square (2 GB of similarities at this length)."""
+"""Tokens of one text that can be clustered: memory grows with the square (4 GB at this length)."""
 
 _TEXT = re.compile(
     r"(?P<name>none|c(?P<fixed>\d{1,9})|c(?P<share>\d{1,9}(\.\d{1,9})?)%|k(?P<spacing>\d{1,9})|tail(?P<tail>\d{1,9}))"
-    r"(?P<raw>:raw)?(:iterations=(?P<iterations>\d{1,9}))?(:seed=(?P<seed>\d{1,9}))?"
+    r"(?P<raw>:raw)?(:iterations=(?P<iterations>\d{1,9}))?"
 )
 
 
@@ -43,8 +42,7 @@ class Pooling:
     `none`, all.
     renormalize: scale means to length 1. Raw means lie inside the unit ball, and MaxSim over them never exceeds MaxSim
     over the tokens; whoever has learned with one kind needs the same kind later.
-    iterations: Lloyd steps at most; they end when no token moves.
-    seed: the clustering starts at the token that is `seed`-th nearest to the text's mean.
+    iterations: Lloyd steps at most; they end when no token moves. With 0, the clusters are Ward's.
 
     Raises `InvalidInputError` on values that mean nothing.
     """
@@ -53,7 +51,6 @@ class Pooling:
     size: float = 0
     renormalize: bool = True
     iterations: int = 20
-    seed: int = 0
 
     def __post_init__(self) -> None:
         size = self.size
@@ -65,14 +62,14 @@ class Pooling:
                 raise InvalidInputError(f"the size of a {self.kind} pooling is {size}; expected a whole number from 1")
         elif self.kind != "none":
             raise InvalidInputError(f"{self.kind!r} is no pooling; there are none, fixed, relative, spacing, tail")
-        if self.iterations < 0 or self.seed < 0:
-            raise InvalidInputError(f"iterations {self.iterations} and seed {self.seed} must not be negative")
+        if self.iterations < 0:
+            raise InvalidInputError(f"iterations is {self.iterations} and must not be negative")
 
     @classmethod
     def parse(cls, text: str) -> Pooling:
         """The pooling that `str` wrote as `text`: `none`, `c8`, `c33%`, `k2`, `tail8`, with `:raw` for unscaled means.
 
-        Settings other than the usual follow in this order: `c8:raw:iterations=5:seed=1`.
+        Settings other than the usual follow in this order: `c8:raw:iterations=5`.
         """
         match = _TEXT.fullmatch(text)
         if match is None:
@@ -90,7 +87,7 @@ class Pooling:
             kind, size = "spacing", int(match["spacing"])
         elif match["tail"]:
             kind, size = "tail", int(match["tail"])
-        return cls(kind, size, match["raw"] is None, int(match["iterations"] or 20), int(match["seed"] or 0))
+        return cls(kind, size, match["raw"] is None, int(match["iterations"] or 20))
 
     def __str__(self) -> str:
         name = {
@@ -102,7 +99,7 @@ class Pooling:
         }[self.kind]
         raw = "" if self.renormalize else ":raw"
         steps = "" if self.iterations == 20 else f":iterations={self.iterations}"
-        return name + raw + steps + (f":seed={self.seed}" if self.seed else "")
+        return name + raw + steps
 
     @property
     def clusters(self) -> bool:

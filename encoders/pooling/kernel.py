@@ -1,8 +1,8 @@
-"""Spherical k-means of each text's token vectors, compiled: the pooling of documents on the CPU, without torch.
+"""Spherical k-means of each text's token vectors, compiled: the clusters of all poolings, with torch and without it.
 
 All Lloyd steps work on the similarities between the tokens of one text, in float64: the similarity of a token to a
 mean is the mean of its similarities to the members, so a step costs additions of rows instead of products of vectors.
-Similarities within 1e-12 count as equal and the first wins, which makes ties the same here and in torch.
+Similarities and costs within 1e-12 count as equal and the first wins, so that rounding decides no tie.
 """
 
 from __future__ import annotations
@@ -19,9 +19,12 @@ from .base import Assignments, Pooling
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 DoubleArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
 
 TIE = 1e-12
 """Handicap of each later token or cluster: above rounding in float64, so that equal similarities choose the first."""
+FAR = 1e9
+"""Cost of merging a token that is not finite: above all costs of those that are."""
 SHORTEST = 1e-3
 """Length below which a mean is not scaled up further: members that cancel out have no direction."""
 _REORDER = ("reassoc", "contract", "nsz")
@@ -68,54 +71,79 @@ def _similarities(vectors: FloatArray, gram: DoubleArray) -> None:
 
 
 @_kernel
-def _least(values: DoubleArray) -> int:
-    """Place of the smallest value, the first of equal ones after the handicap of later places."""
-    place, least = 0, np.inf
-    for j in range(len(values)):
-        if values[j] + TIE * j < least:
-            place, least = j, values[j] + TIE * j
+def _costs(gram: DoubleArray, weights: DoubleArray, costs: DoubleArray) -> None:
+    """What it costs to merge each two tokens, by Ward: the rise of the weighted sum of squared distances to means."""
+    tokens = len(gram)
+    for i in range(tokens):
+        for j in range(i, tokens):
+            square = max(gram[i, i] + gram[j, j] - 2.0 * gram[i, j], 0.0)
+            cost = square * weights[i] * weights[j] / (weights[i] + weights[j])
+            costs[i, j] = costs[j, i] = cost if cost < FAR else FAR
+
+
+@_kernel
+def _partner(costs: DoubleArray, labels: Assignments, i: int) -> int:
+    """The later cluster that merges with `i` at the least cost, the first of equal ones; `i` where none is left."""
+    place, least = i, np.inf
+    for j in range(i + 1, len(labels)):
+        if labels[j] == j and costs[i, j] + TIE * j < least:
+            place, least = j, costs[i, j] + TIE * j
     return place
 
 
 @_kernel
-def _start(gram: DoubleArray, weights: DoubleArray, seed: int, rows: DoubleArray) -> None:
-    """Similarities of the first centres into `rows`, `(clusters, tokens)`: tokens that represent the others best.
-
-    Each is the token that raises the mean similarity of all tokens to their nearest centre most. That gain never rises
-    as centres are added, so it is found anew only for tokens whose last known gain still leads (Minoux 1978).
-    """
-    tokens = len(gram)
-    total = weights.sum()
-    losses = np.zeros(tokens)
-    for i in range(tokens):
-        for j in range(tokens):
-            losses[j] -= weights[i] * gram[i, j]
-    for j in range(tokens):
-        losses[j] /= total
-    for _ in range(seed % tokens):
-        losses[_least(losses)] = np.inf
-    token = _least(losses)
-    losses[:] = -np.inf
-    covered = np.full(tokens, -np.inf)
-    known = np.zeros(tokens, np.int64)
-    for k in range(len(rows)):
-        while k and known[token] != k:
-            losses[token], known[token] = -_gain(gram[token], covered, weights) / total, k
-            token = _least(losses)
-        for j in range(tokens):
-            rows[k, j] = gram[token, j]
-            covered[j] = max(covered[j], gram[token, j])
-        losses[token] = np.inf
-        token = _least(losses)
+def _cheapest(costs: DoubleArray, labels: Assignments, partners: IntArray) -> int:
+    """The cluster whose merger with its partner costs least, the first of equal ones."""
+    place, least = 0, np.inf
+    for i in range(len(labels)):
+        if labels[i] == i and partners[i] != i and costs[i, partners[i]] + TIE * i < least:
+            place, least = i, costs[i, partners[i]] + TIE * i
+    return place
 
 
 @_kernel
-def _gain(similarities: DoubleArray, covered: DoubleArray, weights: DoubleArray) -> float:
-    """By how much a token as a further centre raises the weighted sum of similarities to the nearest centre."""
-    gain = 0.0
-    for j in range(len(covered)):
-        gain += weights[j] * max(similarities[j] - covered[j], 0.0)
-    return gain
+def _merge(costs: DoubleArray, total: DoubleArray, labels: Assignments, a: int, b: int) -> None:
+    """Make cluster `b` part of `a`, whose costs follow from those of both (Lance and Williams 1967)."""
+    own, of_a, of_b = costs[a, b], total[a], total[b]
+    total[a] = of_a + of_b
+    for k in range(len(labels)):
+        if labels[k] == b:
+            labels[k] = a
+        elif labels[k] == k and k != a:
+            joint = (total[k] + of_a) * costs[k, a] + (total[k] + of_b) * costs[k, b] - total[k] * own
+            costs[k, a] = costs[a, k] = joint / (total[k] + total[a])
+
+
+@_kernel
+def _start(gram: DoubleArray, weights: DoubleArray, clusters: int, costs: DoubleArray, labels: Assignments) -> None:
+    """Ward's clusters (Ward 1963) of the tokens, where Lloyd's steps begin, into `labels`; their numbers are in order.
+
+    The two clusters whose merger costs least are merged until `clusters` are left, each known by its first token.
+    costs: room for a number for each pair of tokens.
+    """
+    tokens = len(gram)
+    _costs(gram, weights, costs)
+    total = weights.copy()
+    partners = np.empty(tokens, np.int64)
+    for i in range(tokens):
+        labels[i] = i
+    for i in range(tokens):
+        partners[i] = _partner(costs, labels, i)
+    for _ in range(tokens - clusters):
+        a = _cheapest(costs, labels, partners)
+        b = partners[a]
+        _merge(costs, total, labels, a, b)
+        for i in range(b):
+            if labels[i] == i and (i == a or partners[i] == a or partners[i] == b):
+                partners[i] = _partner(costs, labels, i)
+            elif i < a and costs[i, a] + TIE * a < costs[i, partners[i]] + TIE * partners[i]:
+                partners[i] = a
+    place = 0
+    for j in range(tokens):
+        if labels[j] == j:
+            partners[j] = place
+            place += 1
+        labels[j] = partners[labels[j]]
 
 
 @_kernel
@@ -176,16 +204,15 @@ def _cluster(
     weights: DoubleArray,
     clusters: int,
     iterations: int,
-    seed: int,
     gram: DoubleArray,
+    costs: DoubleArray,
     labels: Assignments,
 ) -> None:
     """Clusters of one text, numbered by their first tokens, into `labels`, `(tokens,)` int32."""
     tokens = len(vectors)
     _similarities(vectors, gram)
+    _start(gram, weights, clusters, costs, labels)
     rows = np.empty((clusters, tokens))
-    _start(gram, weights, seed, rows)
-    _nearest(rows, labels)
     before = np.empty(tokens, np.int32)
     for _ in range(iterations):
         for j in range(tokens):
@@ -236,7 +263,6 @@ def _cluster_texts(
     bounds: IntArray,
     weights: DoubleArray,
     iterations: int,
-    seed: int,
     labels: Assignments,
 ) -> None:
     """Clusters of each text by itself; a text that keeps all tokens has a cluster for each."""
@@ -245,7 +271,7 @@ def _cluster_texts(
         tokens = offsets[n + 1] - offsets[n]
         if bounds[n + 1] - bounds[n] < tokens:
             longest = max(longest, tokens)
-    memory = np.empty(longest * longest)
+    memory = np.empty((2, longest * longest))
     for n in range(len(offsets) - 1):
         start, stop, clusters = offsets[n], offsets[n + 1], bounds[n + 1] - bounds[n]
         tokens = stop - start
@@ -253,8 +279,9 @@ def _cluster_texts(
             for j in range(tokens):
                 labels[start + j] = j
             continue
-        gram = memory[: tokens * tokens].reshape(tokens, tokens)
-        _cluster(vectors[start:stop], weights[start:stop], clusters, iterations, seed, gram, labels[start:stop])
+        gram = memory[0, : tokens * tokens].reshape(tokens, tokens)
+        costs = memory[1, : tokens * tokens].reshape(tokens, tokens)
+        _cluster(vectors[start:stop], weights[start:stop], clusters, iterations, gram, costs, labels[start:stop])
 
 
 @_kernel
@@ -289,9 +316,7 @@ def cluster_texts(
     weights: `(total,)` float64 in (0, 1], the importance of each token in its cluster's mean.
     """
     labels = np.empty(len(vectors), np.int32)
-    _cluster_texts(
-        _frozen(vectors), _frozen(offsets), _frozen(bounds), weights, pooling.iterations, pooling.seed, labels
-    )
+    _cluster_texts(_frozen(vectors), _frozen(offsets), _frozen(bounds), weights, pooling.iterations, labels)
     return labels
 
 

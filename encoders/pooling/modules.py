@@ -18,7 +18,7 @@ from ..checkpoint import MODULES_FILE
 from ..errors import InvalidInputError
 from ..training.modules import MarkerWeight, TokenHead
 from .base import MAX_TOKENS, Pooling
-from .kernel import TIE, cluster_texts
+from .kernel import cluster_texts
 
 TOKENS_PER_BATCH = 16_384
 
@@ -158,9 +158,8 @@ def assign(embeddings: Tensor, mask: Tensor, pooling: Pooling, weights: Tensor |
             raise InvalidInputError(f"texts of {mask.shape[1]} tokens are too long to cluster (at most {MAX_TOKENS})")
         rows = (kept < lengths).nonzero().squeeze(1)
         if len(rows):
-            row_weights = mask[rows].double() if weights is None else weights[rows].double()
-            cluster = cluster_on_cpu if mask.device.type == "cpu" else cluster_batch
-            places[rows] = cluster(embeddings.detach()[rows], mask[rows], kept[rows], row_weights, pooling)
+            row_weights = mask[rows].float() if weights is None else weights[rows]
+            places[rows] = _clusters(embeddings.detach()[rows], mask[rows], kept[rows], row_weights, pooling)
     return torch.where(mask, places.clamp_min(-1), -1)
 
 
@@ -203,96 +202,14 @@ def _token_weights(weights: Tensor, mask: Tensor) -> Tensor:
     return torch.where(largest > 0, (given / largest).clamp_min(1e-6), 1.0)
 
 
-def cluster_on_cpu(embeddings: Tensor, mask: Tensor, kept: Tensor, weights: Tensor, pooling: Pooling) -> Tensor:
-    """`cluster_batch` by the compiled kernel, which takes a fraction of its time on a CPU."""
-    offsets, bounds = (np.concatenate([[0], counts.numpy()]).cumsum() for counts in (mask.sum(1), kept))
-    labels = cluster_texts(embeddings[mask].float().numpy(), offsets, bounds, weights[mask].numpy(), pooling)
-    places = torch.full(mask.shape, -1)
-    places[mask] = torch.from_numpy(labels).long()
-    return places
+def _clusters(embeddings: Tensor, mask: Tensor, kept: Tensor, weights: Tensor, pooling: Pooling) -> Tensor:
+    """`(batch, length)` int64 clusters of each text by the compiled kernel, on the CPU, -1 for padding.
 
-
-def cluster_batch(embeddings: Tensor, mask: Tensor, kept: Tensor, weights: Tensor, pooling: Pooling) -> Tensor:
-    """`(batch, length)` int64 clusters, numbered by their first tokens, of texts that have more tokens than they keep.
-
-    embeddings: `(batch, length, dim)`, detached. mask: `(batch, length)` bool. kept: `(batch,)` int64 clusters.
-    weights: `(batch, length)` float64 in (0, 1].
+    kept: `(batch,)` clusters, fewer than tokens. weights: `(batch, length)` float64 in (0, 1].
     """
-    exact = torch.float32 if embeddings.device.type == "mps" else torch.float64  # all that Apple's GPUs have
-    unit = torch.where(mask.unsqueeze(2), embeddings, 0).to(exact)
-    unit = functional.normalize(unit, dim=-1)
-    weights = torch.where(mask, weights, 0).to(exact)
-    gram = torch.bmm(unit, unit.transpose(1, 2))
-    labels = _start(gram, mask, kept, weights, pooling.seed)
-    final = labels.clone()
-    rows = torch.arange(len(labels), device=labels.device)
-    for _ in range(pooling.iterations):
-        moved = _step(gram, labels, mask, kept, weights)
-        changed = (moved != labels).any(1)
-        final[rows] = labels = moved
-        active = int(changed.sum())
-        if not active:
-            break
-        if 2 * active <= len(rows):
-            gram, labels, mask = gram[changed], labels[changed], mask[changed]
-            kept, weights, rows = kept[changed], weights[changed], rows[changed]
-    return _by_first_token(final)
-
-
-def _start(gram: Tensor, mask: Tensor, kept: Tensor, weights: Tensor, seed: int) -> Tensor:
-    batch, length = mask.shape
-    rows = torch.arange(batch, device=mask.device)
-    later = TIE * torch.arange(length, device=mask.device, dtype=gram.dtype)
-    central = torch.bmm(gram, weights.unsqueeze(2)).squeeze(2) / weights.sum(1, keepdim=True)
-    order = torch.where(mask, later - central, torch.inf).argsort(dim=1)
-    token = order.gather(1, (seed % mask.sum(1)).unsqueeze(1)).squeeze(1)
-    taken, share = ~mask, (weights / weights.sum(1, keepdim=True)).unsqueeze(2)
-    covered = torch.full_like(later, -torch.inf).expand(batch, length)
-    seeds = []
-    for _ in range(int(kept.max())):
-        seeds.append(token)
-        taken = taken.scatter(1, token.unsqueeze(1), value=True)
-        covered = torch.maximum(covered, gram[rows, token])
-        gain = torch.bmm((gram - covered.unsqueeze(1)).clamp_min(0), share).squeeze(2)
-        token = torch.where(taken, torch.inf, later - gain).argmin(1)
-    chosen = torch.stack(seeds, 1)
-    return _nearest(gram[rows.unsqueeze(1), chosen], mask, kept)
-
-
-def _step(gram: Tensor, labels: Tensor, mask: Tensor, kept: Tensor, weights: Tensor) -> Tensor:
-    slots = torch.arange(int(kept.max()), device=labels.device)
-    member = (labels.unsqueeze(1) == slots.view(1, -1, 1)) * weights.unsqueeze(1)
-    share = member / member.sum(2, keepdim=True).clamp_min(1e-30)
-    means = torch.bmm(share, gram)
-    length = (share * means).sum(2, keepdim=True).clamp_min(1e-6).sqrt()
-    return _nearest(means / length, mask, kept)
-
-
-def _nearest(similarity: Tensor, mask: Tensor, kept: Tensor) -> Tensor:
-    """`(batch, length)` the cluster of each token, -1 for padding, given `(batch, clusters, length)` similarities."""
-    slots = torch.arange(similarity.shape[1], device=mask.device)
-    absent = slots >= kept.unsqueeze(1)
-    value, labels = (similarity - TIE * slots.view(1, -1, 1)).masked_fill(absent.unsqueeze(2), -torch.inf).max(1)
-    later = TIE * torch.arange(mask.shape[1], device=mask.device, dtype=value.dtype)
-    own = value + TIE * labels + later
-    while True:
-        count = torch.zeros(absent.shape, dtype=torch.long, device=mask.device).scatter_add_(1, labels, mask.long())
-        empty = (count == 0) & ~absent
-        rows = empty.any(1).nonzero().squeeze(1)
-        if not len(rows):
-            return torch.where(mask, labels, -1)
-        movable = mask[rows] & (count[rows].gather(1, labels[rows]) > 1)
-        token = torch.where(movable, own[rows], torch.inf).argmin(1)
-        labels[rows, token] = empty[rows].long().argmax(1)
-        own[rows, token] = torch.inf
-
-
-def _by_first_token(labels: Tensor) -> Tensor:
-    """The same clusters, numbered in the order of their first tokens."""
-    batch, length = labels.shape
-    index = torch.arange(length, device=labels.device).expand(batch, -1)
-    known = labels.clamp_min(0)
-    first = torch.full((batch, int(labels.max()) + 1), length, device=labels.device)
-    first.scatter_reduce_(1, known, torch.where(labels >= 0, index, length), "amin")
-    place = first.argsort(dim=1).argsort(dim=1)
-    return torch.where(labels >= 0, place.gather(1, known), -1)
+    present = mask.cpu()
+    offsets, bounds = (np.concatenate([[0], counts.cpu().numpy()]).cumsum() for counts in (mask.sum(1), kept))
+    vectors, known = embeddings[mask].float().cpu().numpy(), weights[mask].cpu().double().numpy()
+    places = torch.full(mask.shape, -1)
+    places[present] = torch.from_numpy(cluster_texts(vectors, offsets, bounds, known, pooling)).long()
+    return places.to(mask.device)

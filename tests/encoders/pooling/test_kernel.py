@@ -24,14 +24,7 @@ def reference(x: np.ndarray, pooling: Pooling, w: np.ndarray | None = None) -> t
     x = x.astype(np.float64)
     w = np.ones(count) if w is None or not w.max() else np.maximum(w / w.max(), 1e-6).astype(np.float64)
     unit = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-    later = TIE * np.arange(count)
-    tokens = [int(np.argsort(later - unit @ (w @ unit) / w.sum())[pooling.seed % count])]
-    while len(tokens) < k:
-        covered = (unit @ unit[tokens].T).max(axis=1)
-        gain = np.maximum(unit @ unit.T - covered, 0) @ w / w.sum()
-        gain[tokens] = -np.inf
-        tokens.append(int(np.argmin(later - gain)))
-    labels = nearest_centre(unit, unit[tokens])
+    labels = wards_clusters(unit, w, k)
     for _ in range(pooling.iterations):
         moved = nearest_centre(unit, np.array([direction(unit[labels == c], w[labels == c]) for c in range(k)]))
         if (moved == labels).all():
@@ -42,6 +35,36 @@ def reference(x: np.ndarray, pooling: Pooling, w: np.ndarray | None = None) -> t
     if pooling.renormalize:
         means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
     return means, places
+
+
+def wards_clusters(unit: np.ndarray, w: np.ndarray, k: int) -> np.ndarray:
+    """Labels by merging, again and again, the two clusters whose merger raises the weighted sum of squares least."""
+    clusters, means, total = [[i] for i in range(len(unit))], unit.copy(), w.copy()
+    every = np.arange(len(unit))
+    rise = np.full((len(unit), len(unit)), np.inf)
+
+    def merge_costs(a: int) -> np.ndarray:
+        return np.square(means - means[a]).sum(axis=1) * total * total[a] / (total + total[a])
+
+    for a in every:
+        rise[a, a + 1 :] = merge_costs(a)[a + 1 :]
+    for _ in range(len(unit) - k):
+        partners = (rise + TIE * every).argmin(axis=1)
+        a = int((rise[every, partners] + TIE * every).argmin())
+        b = int(partners[a])
+        means[a] = (total[a] * means[a] + total[b] * means[b]) / (total[a] + total[b])
+        total[a] += total[b]
+        clusters[a] += clusters[b]
+        clusters[b] = []
+        rise[b], rise[:, b] = np.inf, np.inf
+        costs = merge_costs(a)
+        alive = np.array([bool(members) for members in clusters])
+        rise[a, (every > a) & alive] = costs[(every > a) & alive]
+        rise[(every < a) & alive, a] = costs[(every < a) & alive]
+    labels = np.empty(len(unit), int)
+    for place, members in enumerate(filter(None, clusters)):
+        labels[members] = place
+    return labels
 
 
 def direction(unit: np.ndarray, w: np.ndarray) -> np.ndarray:
@@ -76,7 +99,7 @@ def texts(draw: st.DrawFn) -> TokenEmbeddings:
     return TokenEmbeddings(vectors.astype(np.float32), np.concatenate([[0], np.cumsum(lengths)]))
 
 
-NAMES = st.sampled_from(["c1", "c2", "c5", "c8", "c25%", "c50%", "c90%", "c3:seed=4", "c4:iterations=0"])
+NAMES = st.sampled_from(["c1", "c2", "c5", "c8", "c25%", "c50%", "c90%", "c4:iterations=0"])
 
 
 def unit_texts(count: int = 12, *, dim: int = 24, seed: int = 0) -> TokenEmbeddings:
@@ -138,7 +161,7 @@ def test_a_text_is_pooled_alike_in_any_company(embeddings, name, random) -> None
         np.testing.assert_array_equal(again[place], pooled[row])
 
 
-@pytest.mark.parametrize("name", ["c4", "c33%", "c50%", "c8:seed=5"])
+@pytest.mark.parametrize("name", ["c4", "c33%", "c50%", "c8"])
 def test_the_order_of_tokens_does_not_matter(name: str, rng: np.random.Generator) -> None:
     embeddings = unit_texts()
     _, places = pool(embeddings, Pooling.parse(name))
@@ -171,13 +194,6 @@ def test_vectors_around_a_few_directions_are_told_apart(rng: np.random.Generator
     pooled, places = pool(TokenEmbeddings.from_list([x]), Pooling.parse("c5"))
     np.testing.assert_array_equal(places[:, None] == places, topic[:, None] == topic)
     assert (np.abs(pooled[0] @ centres.T).max(axis=1) > 0.98).all()
-
-
-def test_the_seed_chooses_the_start_and_is_kept_to() -> None:
-    embeddings = unit_texts()
-    found = [pool(embeddings, Pooling("fixed", 6, seed=seed))[0].vectors for seed in (0, 0, 1)]
-    np.testing.assert_array_equal(found[0], found[1])
-    assert np.abs(found[0] - found[2]).max() > 0.1
 
 
 def test_a_token_without_weight_does_not_move_its_mean() -> None:

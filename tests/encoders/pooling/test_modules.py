@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +24,11 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 from latefold import TokenEmbeddings
 from latefold.encoders.base import Encoder, load_encoder
 from latefold.encoders.errors import InvalidInputError
-from latefold.encoders.pooling import modules
 from latefold.encoders.pooling.base import MAX_TOKENS, Pooling, pool
 from latefold.encoders.pooling.modules import CrispPooling, assign, crisp_pool, load_model
 from latefold.encoders.pooling.ward import ward
 
-NAMES = ["none", "c1", "c4", "c8:raw", "c25%", "c50%", "c3:seed=4", "c4:iterations=0", "k2", "tail3"]
+NAMES = ["none", "c1", "c4", "c8:raw", "c25%", "c50%", "c4:iterations=0", "k2", "tail3"]
 
 
 def ragged(seed: int, lengths: list[int], dim: int, whole: bool = False) -> TokenEmbeddings:
@@ -51,15 +49,6 @@ def padded(embeddings: TokenEmbeddings, seed: int = 0, extra: int = 2) -> tuple[
         mask[i, np.sort(rng.permutation(length)[: len(text)])] = True
         batch[i, mask[i]] = torch.from_numpy(np.array(text))
     return batch, mask
-
-
-@pytest.fixture(scope="module", params=["compiled", "batched"], autouse=True)
-def way(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Everything twice: as on a CPU, and with the batched clustering that other devices use."""
-    with pytest.MonkeyPatch.context() as patch:
-        if request.param == "batched":
-            patch.setattr(modules, "cluster_on_cpu", modules.cluster_batch)
-        yield
 
 
 @given(
@@ -173,7 +162,8 @@ def test_the_central_token_is_a_member_and_the_nearest_one() -> None:
         for k, token in enumerate(made["central_tokens"][i].tolist()):
             members = (places[i] == k).nonzero().squeeze(1)
             cosines = batch[i, members] @ made["token_embeddings"][i, k]
-            assert token == members[cosines.argmax()]
+            assert token in members
+            assert batch[i, token] @ made["token_embeddings"][i, k] >= cosines.max() - 1e-6
     assert "central_tokens" not in CrispPooling("c4").train()(dict(features))
 
 
