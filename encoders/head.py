@@ -105,19 +105,20 @@ class Head:
         for start, stop in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
             if start < stop:
                 text = given[start:stop]
-                made[start:stop] = _product(text + self.mix * text.mean(axis=0), weight)
+                mean = np.add.reduce(text, axis=0) * np.float32(1 / (stop - start))
+                _multiply(text + self.mix * mean, weight, made[start:stop])
         made += self.bias[:dim]
         made /= np.maximum(np.sqrt(np.einsum("ij,ij->i", made, made))[:, None], np.float32(_SHORTEST))
         return made
 
 
-def _product(rows: FloatArray, weight: FloatArray) -> FloatArray:
-    """`rows @ weight`, in blocks of equal size that are small enough for one thread."""
+def _multiply(rows: FloatArray, weight: FloatArray, out: FloatArray) -> None:
+    """`rows @ weight`, in blocks of equal size that are small enough for one thread, and what is left over."""
     width, dim = weight.shape
     size = 1 << max(0, min(6, (_ONE_THREAD // (width * dim)).bit_length() - 1))
-    padded = np.zeros((-(-len(rows) // size) * size, width), np.float32)
-    padded[: len(rows)] = rows
-    return np.asarray(np.matmul(padded.reshape(-1, size, width), weight).reshape(-1, dim)[: len(rows)], np.float32)
+    whole = len(rows) // size * size
+    np.matmul(rows[:whole].reshape(-1, size, width), weight, out=out[:whole].reshape(-1, size, dim))
+    np.matmul(rows[whole:], weight, out=out[whole:])
 
 
 def _checked(name: str, value: npt.ArrayLike) -> FloatArray:

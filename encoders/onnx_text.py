@@ -166,7 +166,9 @@ class OnnxTextEncoder:
         vectors = np.empty((int(offsets[-1]), self._dim), np.float32)
 
         def encode(batch: IntArray) -> int:
-            made, _ = pool(self._vectors([ids[i] for i in batch]), pooling)
+            made = self._vectors([ids[i] for i in batch])
+            if pooling.kind != "none":
+                made, _ = pool(made, pooling)
             for i, part in zip(batch, made, strict=True):
                 vectors[offsets[i] : offsets[i + 1]] = part
             return len(batch)

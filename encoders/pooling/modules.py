@@ -1,4 +1,4 @@
-"""CRISP pooling in torch: batched, and differentiable through the members of each cluster (extra `models`)."""
+"""CRISP pooling in torch, differentiable through the members of each cluster (extra `models`)."""
 
 from __future__ import annotations
 
@@ -132,7 +132,8 @@ def crisp_pool(
     weights: `(batch, length)` importance of each token in its cluster's mean, as `pool` takes it.
 
     Returns `(batch, kept, dim)` vectors, zero where a text has fewer, and their `(batch, kept)` bool mask. Gradients
-    flow through the means: each member of a cluster receives its share of the mean's gradient.
+    flow through the means: each member of a cluster receives its share of the mean's gradient. Clusters are found on
+    the CPU, by the kernel that pools without torch, whatever the device.
     """
     mask = mask.bool()
     scaled = None if weights is None else _token_weights(weights, mask)
