@@ -134,7 +134,9 @@ def _start(gram: DoubleArray, weights: DoubleArray, clusters: int, costs: Double
         b = partners[a]
         _merge(costs, total, labels, a, b)
         for i in range(b):
-            if labels[i] == i and (i == a or partners[i] == a or partners[i] == b):
+            if labels[i] != i:
+                continue
+            if i == a or partners[i] == a or partners[i] == b:
                 partners[i] = _partner(costs, labels, i)
             elif i < a and costs[i, a] + TIE * a < costs[i, partners[i]] + TIE * partners[i]:
                 partners[i] = a
