@@ -19,7 +19,6 @@ from .base import Assignments, Pooling
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 DoubleArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
 TIE = 1e-12
 """Handicap of each later token or cluster: above rounding in float64, so that equal similarities choose the first."""

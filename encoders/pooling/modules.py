@@ -206,7 +206,7 @@ def _token_weights(weights: Tensor, mask: Tensor) -> Tensor:
 def _clusters(embeddings: Tensor, mask: Tensor, kept: Tensor, weights: Tensor, pooling: Pooling) -> Tensor:
     """`(batch, length)` int64 clusters of each text by the compiled kernel, on the CPU, -1 for padding.
 
-    kept: `(batch,)` clusters, fewer than tokens. weights: `(batch, length)` float64 in (0, 1].
+    kept: `(batch,)` clusters, fewer than tokens. weights: `(batch, length)` in (0, 1].
     """
     present = mask.cpu()
     offsets, bounds = (np.concatenate([[0], counts.cpu().numpy()]).cumsum() for counts in (mask.sum(1), kept))
