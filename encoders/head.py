@@ -1,4 +1,4 @@
-"""The head of an encoder: a small trained projection of the token vectors that a graph returns, applied by numpy."""
+"""The head of an encoder: a small trained projection of the token vectors that a graph makes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from .embeddings import FloatArray, IntArray
-from .errors import EncoderError, InvalidInputError
+from .embeddings import FloatArray
+from .errors import EncoderError
 
 HEAD_FILE = "head.safetensors"
 MAX_BYTES = 64 << 20
@@ -18,9 +18,6 @@ _NAMES = ("mix", "weight", "bias")
 _MARKER = "marker"
 """Stored only where it is not 1."""
 MAX_MARKER = 100.0
-_ONE_THREAD = 1 << 18
-"""Multiplications up to which OpenBLAS uses one thread; its own would compete with those that encode batches."""
-_SHORTEST = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,37 +85,6 @@ class Head:
     def dims(self) -> int:
         """Dimensions of the vectors that the head makes."""
         return int(self.weight.shape[1])
-
-    def apply(self, vectors: npt.ArrayLike, offsets: IntArray, dim: int) -> FloatArray:
-        """`(total, dim)` float32 of length 1: the first `dim` values of `y`, rescaled.
-
-        vectors: `(total, width)` float32. offsets: `(texts + 1,)` int64, as in `TokenEmbeddings`.
-        A text's vectors are the same to the last bit whatever texts stand beside it: each is multiplied by itself.
-        """
-        given = np.asarray(vectors, np.float32)
-        if given.ndim != 2 or given.shape[1] != self.width:
-            raise EncoderError(f"the head reads vectors of {self.width} dimensions; got shape {given.shape}")
-        if not 1 <= dim <= self.dims:
-            raise InvalidInputError(f"dim is {dim}; the head makes 1 to {self.dims}")
-        weight = np.ascontiguousarray(self.weight[:, :dim])
-        made = np.empty((len(given), dim), np.float32)
-        for start, stop in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
-            if start < stop:
-                text = given[start:stop]
-                mean = np.add.reduce(text, axis=0) * np.float32(1 / (stop - start))
-                _multiply(text + self.mix * mean, weight, made[start:stop])
-        made += self.bias[:dim]
-        made /= np.maximum(np.sqrt(np.einsum("ij,ij->i", made, made))[:, None], np.float32(_SHORTEST))
-        return made
-
-
-def _multiply(rows: FloatArray, weight: FloatArray, out: FloatArray) -> None:
-    """`rows @ weight`, in blocks of equal size that are small enough for one thread, and what is left over."""
-    width, dim = weight.shape
-    size = 1 << max(0, min(6, (_ONE_THREAD // (width * dim)).bit_length() - 1))
-    whole = len(rows) // size * size
-    np.matmul(rows[:whole].reshape(-1, size, width), weight, out=out[:whole].reshape(-1, size, dim))
-    np.matmul(rows[whole:], weight, out=out[whole:])
 
 
 def _checked(name: str, value: npt.ArrayLike) -> FloatArray:

@@ -16,14 +16,17 @@ from .batches import length_batches, require_list
 from .embeddings import FloatArray, IntArray, TokenEmbeddings
 from .errors import EncoderError, InvalidInputError
 from .head import HEAD_FILE, Head
+from .head_graph import INPUTS as HEAD_INPUTS
+from .head_graph import feeds as head_feeds
+from .head_graph import with_head
 from .model_folder import GRAPH_FILE, NO_POOLING, ModelChoice, ModelFolder, find_bundled
 from .onnx_session import (
     CHARACTERS_PER_TOKEN,
     cores,
     graph_errors,
     map_in_threads,
-    open_session,
     open_tokenizer,
+    session_of,
     without_surrogates,
 )
 from .pooling.base import Assignments, Pooling, pool
@@ -36,16 +39,15 @@ TOKENS_PER_BATCH = 256
 """Small enough for the activations to stay in the cache of one core, which measures faster than larger batches."""
 CACHED_QUERIES = 128
 
-_INPUTS = dict.fromkeys(("ids", "lengths", "dims"), "tensor(int64)")
+_INPUTS, _DIMS = dict.fromkeys(("ids", "lengths"), "tensor(int64)"), {"dims": "tensor(int64)"}
 
 
 class _Loaded(NamedTuple):
-    """The opened files of a model. width: dimensions that the graph is asked for, before the head."""
+    """The opened files of a model; the head is in the graph."""
 
     tokenizer: tokenizers.Tokenizer
     session: onnxruntime.InferenceSession
     head: Head | None
-    width: int
 
 
 class OnnxTextEncoder:
@@ -183,28 +185,29 @@ class OnnxTextEncoder:
 
     def _vectors(self, ids: Sequence[IntArray]) -> TokenEmbeddings:
         """The vectors of all tokens of a batch, given the `(tokens,)` int64 token ids of each text."""
-        _, session, head, width = self._load()
+        _, session, head = self._load()
         lengths = np.array([len(item) for item in ids], np.int64)
         offsets, flat = _offsets(lengths), np.concatenate(ids)
         if not len(flat):
             return TokenEmbeddings(np.empty((0, self._dim), np.float32), offsets)
-        feeds = {"ids": flat, "lengths": lengths, "dims": np.array([width], np.int64)}
+        more = {"dims": np.array([self._dim], np.int64)} if head is None else head_feeds(lengths, offsets)
         try:
-            (made,) = session.run(["vectors"], feeds)
+            (made,) = session.run(["vectors"], {"ids": flat, "lengths": lengths, **more})
         except graph_errors() as error:
             raise EncoderError(f"the graph in {self._folder.path} fails: {error}") from error
-        if made.shape != (len(flat), width):
+        if made.shape != (len(flat), self._dim):
             raise EncoderError(
-                f"the graph in {self._folder.path} gives vectors of shape {made.shape}; expected {(len(flat), width)}"
+                f"the graph in {self._folder.path} gives vectors of shape {made.shape};"
+                f" expected {(len(flat), self._dim)}"
             )
-        return TokenEmbeddings(made if head is None else head.apply(made, offsets, self._dim), offsets)
+        return TokenEmbeddings(made, offsets)
 
     def _load(self) -> _Loaded:
         with self._lock:
             if self._loaded is None:
                 head = _head(self._folder) if self._folder.has_head else None
-                width = self._dim if head is None else head.width
-                self._loaded = _Loaded(open_tokenizer(self._folder), _session(self._folder), head, width)
+                session = _session(self._folder, head, self._dim)
+                self._loaded = _Loaded(open_tokenizer(self._folder), session, head)
             return self._loaded
 
 
@@ -258,10 +261,17 @@ def _head(folder: ModelFolder) -> Head:
     return head
 
 
-def _session(folder: ModelFolder) -> onnxruntime.InferenceSession:
-    session = open_session(folder)
+def _session(folder: ModelFolder, head: Head | None, dim: int) -> onnxruntime.InferenceSession:
+    graph = folder.bytes_of(GRAPH_FILE)
+    if head is not None:
+        try:
+            graph = with_head(graph, head, dim)
+        except EncoderError as error:
+            raise EncoderError(f"{GRAPH_FILE} of {folder.path}: {error}") from error
+    session = session_of(graph, folder)
     inputs = {item.name: item.type for item in session.get_inputs()}
     outputs = {item.name: item.type for item in session.get_outputs()}
-    if inputs != _INPUTS or outputs.get("vectors") != "tensor(float)":
+    expected = _INPUTS | (_DIMS if head is None else HEAD_INPUTS)
+    if inputs != expected or outputs.get("vectors") != "tensor(float)":
         raise EncoderError(f"{GRAPH_FILE} of {folder.path} is no graph of latefold: it takes {inputs}, gives {outputs}")
     return session

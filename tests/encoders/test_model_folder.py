@@ -222,9 +222,19 @@ def graph(output: str, inputs: tuple[str, ...] = ("ids", "lengths", "dims")) -> 
         (graph("known"), "fails"),
     ],
 )
-def test_graphs_that_do_something_else_are_refused(edited: Callable[..., Path], content: bytes, reason: str) -> None:
-    folder = replace_file(edited(), "model.onnx", content)
+def test_graphs_that_do_something_else_are_refused(tmp_path: Path, content: bytes, reason: str) -> None:
+    folder = shutil.copytree(MODELS / "minilm", tmp_path / "edited", copy_function=os.link)
+    described = json.loads((folder / "model.json").read_bytes())
+    (folder / "model.json").unlink()
+    (folder / "model.json").write_text(json.dumps(described))
+    replace_file(folder, "model.onnx", content)
     with pytest.raises(EncoderError, match=reason):
+        load_encoder(folder).encode_queries(["text"])
+
+
+def test_a_head_follows_graphs_of_our_own_only(edited: Callable[..., Path]) -> None:
+    folder = replace_file(edited(), "model.onnx", graph("one"))
+    with pytest.raises(EncoderError, match=r"model\.onnx of .* no head can follow it"):
         load_encoder(folder).encode_queries(["text"])
 
 

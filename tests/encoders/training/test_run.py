@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from heads import project
 
 pytest.importorskip("sentence_transformers", reason="the extra 'models' is not installed")
 pytest.importorskip("datasets", reason="the extra 'models' is not installed")
@@ -120,7 +121,7 @@ def test_the_saved_checkpoint_is_the_transformer_with_the_head_trained_over_cach
     encoder = load_encoder(folder / "model", offline=True)
     texts = [" ".join(WORDS[:9]), "bat ged"]
     plain = load_encoder(folder / "cache" / "base", offline=True).encode_documents(texts)
-    expected = head_of(folder).apply(plain.vectors, plain.offsets, 16)
+    expected = project(head_of(folder), plain.vectors, plain.offsets, 16)
     np.testing.assert_allclose(encoder.encode_queries(texts).vectors, expected, atol=5e-3)
     assert encoder.encode_documents(texts).lengths.tolist() == [5, 2]
     assert "c50%" in encoder.fingerprint.pooling
@@ -322,7 +323,7 @@ def test_unusable_bases_and_dimensions_are_named(config: TrainingConfig, tmp_pat
         train(replace(config, model=replace(config.model, base="latefold")), tmp_path / "twice")
 
 
-def test_the_head_ignores_padding_and_is_the_numpy_one() -> None:
+def test_the_head_ignores_padding_and_is_the_formula() -> None:
     torch.manual_seed(0)
     head = TokenHead(6, 4, mix=0.3)
     torch.nn.init.normal_(head.weight)
@@ -331,6 +332,6 @@ def test_the_head_ignores_padding_and_is_the_numpy_one() -> None:
     made = head({"token_embeddings": tokens, "attention_mask": mask})["token_embeddings"].detach()
     twin = Head(np.float32(0.3), head.weight.detach().numpy(), np.zeros(4, np.float32))
     flat = torch.cat([tokens[0], tokens[1, :2]]).numpy()
-    expected = twin.apply(flat, np.array([0, 5, 7]), 4)
+    expected = project(twin, flat, [0, 5, 7], 4)
     got = torch.nn.functional.normalize(torch.cat([made[0], made[1, :2]]), dim=-1).numpy()
     np.testing.assert_allclose(got, expected, atol=1e-5)
