@@ -21,7 +21,7 @@ from .wire import Field, field, fields, header, message
 _GRAPH = 7
 _NODE, _INITIALIZER, _INPUT, _OUTPUT = 1, 5, 11, 12
 _FLOAT, _INT64 = 1, 7
-_FLOAT_ATTRIBUTE, _INT_ATTRIBUTE = 1, 2
+_INT_ATTRIBUTE = 2
 _BLOCK = 16
 """Places of a text in the mean are padded to a multiple, so that its sum has one order whatever stands beside it."""
 
@@ -141,7 +141,7 @@ def _all(parts: Sequence[Field], number: int) -> Iterator[Field]:
 
 
 def _name(item: Field, number: int) -> str:
-    return next(part.text for part in fields(item.content) if part.number == number)
+    return next((part.text for part in fields(item.content) if part.number == number), "")
 
 
 def _node(item: Field) -> tuple[str, list[str], list[str]]:

@@ -5,7 +5,6 @@ https://protobuf.dev/programming-guides/encoding
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -13,7 +12,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _SIZES = {_FIXED64: 8, _FIXED32: 4}
 _MASK = (1 << 64) - 1
 
-Value = int | float | str | bytes
+Value = int | str | bytes
 
 
 class Field(NamedTuple):
@@ -60,7 +59,7 @@ def fields(message: memoryview) -> Iterator[Field]:
 
 
 def message(*parts: tuple[int, Value]) -> bytes:
-    """A message of these fields, numbers and values: int as varint, float as 32 bits, text and bytes with a length."""
+    """A message of these fields, numbers and values: int as varint, text and bytes with a length."""
     return b"".join(field(number, value) for number, value in parts)
 
 
@@ -68,8 +67,6 @@ def field(number: int, value: Value) -> bytes:
     """One field."""
     if isinstance(value, int):
         return _number(number << 3 | _VARINT) + _number(value & _MASK)
-    if isinstance(value, float):
-        return _number(number << 3 | _FIXED32) + struct.pack("<f", value)
     content = value.encode() if isinstance(value, str) else value
     return header(number, len(content)) + content
 
