@@ -1,7 +1,7 @@
-"""The head of an encoder as the last nodes of its graph, in place of those that turn, cut and normalise the states.
+"""The head of an encoder as the last nodes of its graph, in place of those that rotate, cut and normalise the states.
 
-Inside the graph its product is one with a matrix that onnxruntime has packed, and the turn of the states, which the
-head would only undo, is folded into that matrix.
+Inside the graph its product is one with a matrix that onnxruntime has packed, and the rotation of the hidden states is
+folded into that matrix. Numbers of fields are those of onnx.proto.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from .wire import Field, field, fields, header, message
 
 _GRAPH = 7
 _NODE, _INITIALIZER, _INPUT, _OUTPUT = 1, 5, 11, 12
+_NAME_OF_TENSOR, _NAME_OF_VALUE = 8, 1
 _FLOAT, _INT64 = 1, 7
 _INT_ATTRIBUTE = 2
 _BLOCK = 16
@@ -41,14 +42,15 @@ class _Ending:
 def with_head(graph: bytes, head: Head, dim: int) -> bytes:
     """An ONNX graph that gives the first `dim` dimensions of `head` as `vectors`, out of one that gives its own there.
 
-    Raises `EncoderError` where the graph is none that `export_graph` built, or has states of another width.
+    Raises `EncoderError` where the graph is none that `export_graph` built, or rotates states of another width; other
+    states of a width that the head does not read are refused by onnxruntime.
     """
     view = memoryview(graph)
     try:
         top = list(fields(view))
         (body,) = (item.content for item in top if item.number == _GRAPH)
         parts = list(fields(body))
-        ending = _ending(parts, fold=head.mix.ndim == 0)  # else the mix is one of the turned dimensions
+        ending = _ending(parts, fold=head.mix.ndim == 0)  # else the mix is one of the rotated dimensions
         kept = [item.raw for item in parts if not _replaced(item, ending)]
         added = _nodes(head, dim, ending)
     except (ValueError, KeyError, IndexError, TypeError) as error:
@@ -66,11 +68,11 @@ def feeds(lengths: IntArray, offsets: IntArray) -> dict[str, npt.NDArray[np.gene
     `owners`: `(tokens,)` int64, the text of each token. `cells`: `(texts, longest)` int64, its tokens and others
     behind them. `shares`: `(texts, 1, longest)` float32, what each cell counts in the mean of its text.
     """
-    return _alone(int(lengths[0])) if len(lengths) == 1 else _feeds(lengths, offsets)
+    return _feeds_of_one(int(lengths[0])) if len(lengths) == 1 else _feeds(lengths, offsets)
 
 
 @lru_cache(maxsize=256)
-def _alone(length: int) -> dict[str, npt.NDArray[np.generic]]:
+def _feeds_of_one(length: int) -> dict[str, npt.NDArray[np.generic]]:
     """The same for one text, kept: a graph has just emptied the caches, and numpy would take longer than the head."""
     made = _feeds(np.array([length]), np.array([0, length]))
     for value in made.values():
@@ -88,7 +90,7 @@ def _feeds(lengths: IntArray, offsets: IntArray) -> dict[str, npt.NDArray[np.gen
 
 
 def _ending(parts: Sequence[Field], *, fold: bool) -> _Ending:
-    """What the head takes the place of; with the turn of the states if it can `fold` that into its matrix."""
+    """What the head takes the place of; with the rotation if it can `fold` that into its matrix."""
     makers = {output: (kind, inputs) for kind, inputs, outputs in map(_node, _all(parts, _NODE)) for output in outputs}
     kind, (cut, *_) = makers["vectors"]
     if kind != "LpNormalization" or makers[cut][0] != "Slice":
@@ -97,7 +99,7 @@ def _ending(parts: Sequence[Field], *, fold: bool) -> _Ending:
     kind, inputs = makers[states]
     if not fold or kind != "MatMul" or inputs[1] != "rotation":
         return _Ending(states, None, frozenset(("vectors", cut)))
-    (matrix,) = (_tensor(item) for item in _all(parts, _INITIALIZER) if _name(item, 8) == "rotation")
+    (matrix,) = (_tensor(item) for item in _all(parts, _INITIALIZER) if _name(item, _NAME_OF_TENSOR) == "rotation")
     return _Ending(inputs[0], matrix, frozenset(("vectors", cut, states)))
 
 
@@ -106,8 +108,8 @@ def _replaced(item: Field, ending: _Ending) -> bool:
     if item.number == _NODE:
         return not ending.replaced.isdisjoint(_node(item)[2])
     if item.number == _INITIALIZER:
-        return ending.rotation is not None and _name(item, 8) == "rotation"
-    return item.number in (_INPUT, _OUTPUT) and _name(item, 1) in ("dims", "vectors")
+        return ending.rotation is not None and _name(item, _NAME_OF_TENSOR) == "rotation"
+    return item.number in (_INPUT, _OUTPUT) and _name(item, _NAME_OF_VALUE) in ("dims", "vectors")
 
 
 def _nodes(head: Head, dim: int, ending: _Ending) -> bytes:

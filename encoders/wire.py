@@ -35,27 +35,27 @@ class Field(NamedTuple):
         return str(self.content, "utf-8")
 
 
-def fields(message: memoryview) -> Iterator[Field]:
+def fields(content: memoryview) -> Iterator[Field]:
     """The fields of a message, in order. Raises `ValueError` on bytes that are no message."""
     at = 0
-    while at < len(message):
+    while at < len(content):
         start = at
-        tag, at = _varint(message, at)
+        tag, at = _varint(content, at)
         number, kind = tag >> 3, tag & 7
         if kind == _VARINT:
-            value, at = _varint(message, at)
-            yield Field(number, message[start:at], value)
+            value, at = _varint(content, at)
+            yield Field(number, content[start:at], value)
             continue
         if kind == _BYTES:
-            size, at = _varint(message, at)
+            size, at = _varint(content, at)
         elif kind in _SIZES:
             size = _SIZES[kind]
         else:
             raise ValueError(f"wire type {kind} at byte {start} is none that is written today")
-        if size > len(message) - at:
+        if size > len(content) - at:
             raise ValueError(f"the field at byte {start} ends behind its message")
         at += size
-        yield Field(number, message[start:at], message[at - size : at])
+        yield Field(number, content[start:at], content[at - size : at])
 
 
 def message(*parts: tuple[int, Value]) -> bytes:
@@ -85,10 +85,10 @@ def _number(value: int) -> bytes:
     return bytes(made)
 
 
-def _varint(message: memoryview, at: int) -> tuple[int, int]:
+def _varint(content: memoryview, at: int) -> tuple[int, int]:
     """The number that begins at a byte, and where the next one does."""
     value = 0
-    for place, byte in enumerate(message[at : at + 10]):
+    for place, byte in enumerate(content[at : at + 10]):
         value |= (byte & 0x7F) << 7 * place
         if byte < 0x80:
             return value & _MASK, at + place + 1

@@ -48,11 +48,11 @@ def rotation() -> np.ndarray:
 
 
 @cache
-def graph_of(*, turned: bool, last: str = "LpNormalization") -> bytes:
+def graph_of(*, rotated: bool, last: str = "LpNormalization") -> bytes:
     """A graph with the ending of `build_graph`, over states that are looked up."""
     graph = GraphBuilder()
     hidden = graph.op("Gather", graph.constant("table", states()), "ids")
-    if turned:
+    if rotated:
         hidden = graph.op("MatMul", hidden, graph.constant("rotation", rotation()))
     kept = graph.op("Slice", hidden, graph.integers(0), "dims", graph.integers(1))
     settings = {"axis": -1, "p": 2} if last == "LpNormalization" else {}
@@ -61,8 +61,8 @@ def graph_of(*, turned: bool, last: str = "LpNormalization") -> bytes:
 
 
 @cache
-def session(*, turned: bool, scalar_mix: bool, dim: int) -> onnxruntime.InferenceSession:
-    made = with_head(graph_of(turned=turned), make_head(scalar_mix=scalar_mix), dim)
+def session(*, rotated: bool, scalar_mix: bool, dim: int) -> onnxruntime.InferenceSession:
+    made = with_head(graph_of(rotated=rotated), make_head(scalar_mix=scalar_mix), dim)
     onnx.checker.check_model(onnx.load_from_string(made), full_check=True)
     return opened(made)
 
@@ -87,16 +87,16 @@ TEXTS = st.lists(st.lists(st.integers(0, WORDS - 1), max_size=70).map(np.array),
 
 @given(TEXTS, st.booleans(), st.booleans(), st.sampled_from([1, 5, DIMS]))
 def test_it_is_the_formula_and_a_text_has_the_same_bits_whatever_stands_beside_it(
-    texts: list[np.ndarray], turned: bool, scalar_mix: bool, dim: int
+    texts: list[np.ndarray], rotated: bool, scalar_mix: bool, dim: int
 ) -> None:
     texts = [np.asarray(text, np.int64) for text in texts]
-    model, head = session(turned=turned, scalar_mix=scalar_mix, dim=dim), make_head(scalar_mix=scalar_mix)
+    model, head = session(rotated=rotated, scalar_mix=scalar_mix, dim=dim), make_head(scalar_mix=scalar_mix)
     if not any(map(len, texts)):
         return
     made = run(model, texts)
     for text, got in zip(texts, made, strict=True):
         if len(text):
-            vectors = states()[text] @ (rotation() if turned else np.eye(WIDTH, dtype=np.float32))
+            vectors = states()[text] @ (rotation() if rotated else np.eye(WIDTH, dtype=np.float32))
             unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
             np.testing.assert_allclose(got, project(head, unit, [0, len(text)], dim), atol=2e-4)
             np.testing.assert_array_equal(run(model, [text]).vectors, got)
@@ -104,12 +104,12 @@ def test_it_is_the_formula_and_a_text_has_the_same_bits_whatever_stands_beside_i
 
 def test_a_vector_that_vanishes_stays_zero() -> None:
     head = make_head(scalar_mix=True, bias=False)
-    model = opened(with_head(graph_of(turned=True), head, DIMS))
+    model = opened(with_head(graph_of(rotated=True), head, DIMS))
     np.testing.assert_array_equal(run(model, [np.zeros(3, np.int64)]).vectors, 0)
 
 
 def test_nothing_of_the_former_ending_is_left() -> None:
-    old, new = (onnx.load_from_string(graph_of(turned=True)), None)
+    old, new = (onnx.load_from_string(graph_of(rotated=True)), None)
     new = onnx.load_from_string(with_head(old.SerializeToString(), make_head(scalar_mix=True), DIMS))
     assert "rotation" in {item.name for item in old.graph.initializer} - {item.name for item in new.graph.initializer}
     assert [node.op_type for node in new.graph.node].count("LpNormalization") == 2
@@ -126,7 +126,7 @@ def test_the_arrays_of_one_text_are_kept_and_cannot_be_changed() -> None:
 
 @given(st.integers(0, 1 << 30), st.integers(0, 255))
 def test_damaged_graphs_are_refused_or_stay_graphs(place: int, value: int) -> None:
-    content = bytearray(graph_of(turned=True))
+    content = bytearray(graph_of(rotated=True))
     content[place % len(content)] = value
     try:
         made = with_head(bytes(content), make_head(scalar_mix=True), DIMS)
@@ -137,7 +137,7 @@ def test_damaged_graphs_are_refused_or_stay_graphs(place: int, value: int) -> No
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\x00", b"\x3a\x00", graph_of(turned=True)[:-5], graph_of(turned=True, last="Identity"), b"\xff" * 40],
+    [b"", b"\x00", b"\x3a\x00", graph_of(rotated=True)[:-5], graph_of(rotated=True, last="Identity"), b"\xff" * 40],
 )
 def test_graphs_of_another_make_are_refused(content: bytes) -> None:
     with pytest.raises(EncoderError, match="no head can follow it"):
@@ -147,4 +147,4 @@ def test_graphs_of_another_make_are_refused(content: bytes) -> None:
 def test_a_head_of_another_width_is_refused() -> None:
     head = Head(np.float32(0), np.ones((WIDTH + 1, 2), np.float32), np.zeros(2, np.float32))
     with pytest.raises(EncoderError, match="no head can follow it"):
-        with_head(graph_of(turned=True), head, 2)
+        with_head(graph_of(rotated=True), head, 2)

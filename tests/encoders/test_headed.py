@@ -99,9 +99,13 @@ def test_vectors_depend_on_the_text_alone(head_folder: Path, suffix: str, shared
     texts = [json.loads(line)["text"] for line in lines] + TEXTS
     encoder = load_encoder(f"{head_folder}{suffix}", threads=2)
     together, backward = encoder.encode_documents(texts), encoder.encode_documents(texts[::-1])
+    base = load_encoder("minilm", threads=2)  # what the head stands on need not have the same bits on every processor
+    whole = base.encode_documents(texts)
+    same = all(np.array_equal(base.encode_documents([text])[0], whole[i]) for i, text in enumerate(texts))
+    bound = 0 if same else 1e-5
     for i, text in enumerate(texts):
-        np.testing.assert_array_equal(encoder.encode_documents([text])[0], together[i])
-        np.testing.assert_array_equal(backward[len(texts) - 1 - i], together[i])
+        np.testing.assert_allclose(encoder.encode_documents([text])[0], together[i], rtol=0, atol=bound)
+        np.testing.assert_allclose(backward[len(texts) - 1 - i], together[i], rtol=0, atol=bound)
 
 
 def test_the_marker_of_a_query_counts_as_the_head_says(tmp_path: Path) -> None:
